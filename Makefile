@@ -1,0 +1,33 @@
+# demo: data → training → fine-tuning → video accuracy → FLOPs → plot   test: the test suite
+# lab: JupyterLab on the notebooks   bench: measurements   Each makes .venv first if it is missing or stale.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lab bench clean
+
+demo: $(STAMP)
+	$(BIN)/python -m actlib batch params/batch/demo.yaml
+	@echo; echo "The plot: outputs/demo/compare/accuracy_vs_macs.png    The notebooks: make lab"
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab --notebook-dir=. $(LAB_ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/bench -o norecursedirs= -s
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer with its venv module is needed (Debian: apt install python3-venv)."; \
+	    echo "Another interpreter: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --python $(BIN)/python --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv
