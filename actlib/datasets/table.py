@@ -1,0 +1,130 @@
+"""The annotation table: one row a video, a pandas table in memory and a CSV on disk.
+
+Columns, in this order:
+
+- `video_id`: unique name of the row (a file cut into several segments has several rows)
+- `path`: the video file; absolute in memory, relative to the CSV's folder on disk where it lies below it
+- `label`: class name · `subset`: training, validation or testing
+- `start`, `end`: the annotated segment as frame numbers from 0, `end` exclusive; empty on disk = the whole video
+- `num_frames`, `fps`, `width`, `height`: of the file, filled in by `prepare.probe_table`; empty = not probed yet
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from actlib.files import write_with
+
+COLUMNS = ("video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height")
+NUMBERS = COLUMNS[4:]
+SUBSETS = ("training", "validation", "testing")
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts"]
+)
+# What people call the subsets in folder names and CSV files -> ours (those of the ActivityNet JSON).
+SUBSET_NAMES = {
+    **{name: name for name in SUBSETS},
+    **{"train": "training", "val": "validation", "valid": "validation", "test": "testing"},
+}
+MAX_PROBLEMS_SHOWN = 20
+
+
+class DataError(ValueError):
+    """A table, list or folder that cannot be used as it is. The message names file, line, value and likely fix."""
+
+
+def raise_problems(source: str | Path, problems: list[str]) -> None:
+    """Raise one DataError that lists all `problems`; do nothing when there are none."""
+    if problems:
+        shown = "\n".join(f"  - {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN])
+        more = len(problems) - MAX_PROBLEMS_SHOWN
+        shown += f"\n  … and {more} more" if more > 0 else ""
+        raise DataError(f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}\n{shown}")
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table written by `write_table`, check every row, and return it with absolute paths.
+
+    Raises DataError, with all problems at once, for a missing file or column, empty or doubled ids, empty
+    labels, unknown subsets, and segments that are empty or reach past the video.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such annotation table. Notebook 01_data_prep writes one; is the path right?")
+    text = {name: str for name in COLUMNS if name not in NUMBERS}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: no column {', '.join(missing)} (found: {', '.join(table.columns)}). "
+            "A plain path,label,subset list goes through notebook 01_data_prep first (source: csv)."
+        )
+    table = table[list(COLUMNS)]
+    raise_problems(path, _problems(table))
+    root = path.resolve().parent
+    table["path"] = [str(root / name) for name in table["path"]]  # an absolute name stays as it is
+    return table
+
+
+def _problems(table: pd.DataFrame) -> list[str]:
+    """One sentence for each thing that is wrong, with the line in the CSV (the header is line 1)."""
+    found: list[tuple[int, str]] = []
+
+    def report(mask, describe):
+        found.extend((row + 2, describe(table.iloc[row])) for row in np.flatnonzero(np.asarray(mask)))
+
+    for name in ("video_id", "path", "label"):
+        report(table[name].str.strip() == "", lambda row, name=name: f"{name} is empty")
+    report(table["video_id"].duplicated(), lambda row: f"video_id {row.video_id!r} stands twice")
+    report(~table["subset"].isin(SUBSETS), lambda row: f"subset {row.subset!r}: expected one of {', '.join(SUBSETS)}")
+    for name in NUMBERS:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        report(numbers.isna() & table[name].notna(), lambda row, name=name: f"{name} {row[name]!r} is not a number")
+        table[name] = numbers
+    report(table["num_frames"] < 1, lambda row: f"num_frames is {row.num_frames:g}")
+    report(
+        (table["start"] < 0) | (table["end"] <= table["start"].fillna(0)) | (table["end"] > table["num_frames"]),
+        lambda row: f"segment {row.start:g} to {row.end:g} of a video of {row.num_frames:g} frames",
+    )
+    return [f"line {line}: {what}" for line, what in sorted(found)]
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write `table` as CSV (atomically); paths below the CSV's folder become relative, so the folder can move."""
+    root = Path(path).resolve().parent
+    out = table.reindex(columns=list(COLUMNS))
+    out["path"] = [_relative(Path(name), root) for name in out["path"]]
+    for name in ("start", "end", "num_frames", "width", "height"):
+        out[name] = out[name].astype("Int64")
+    return write_with(path, lambda temporary: out.to_csv(temporary, index=False))
+
+
+def _relative(path: Path, root: Path) -> str:
+    absolute = path if path.is_absolute() else path.resolve()
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+
+
+def class_names(table: pd.DataFrame) -> list[str]:
+    """The classes of the table, sorted by name; a label's place in this list is its class index."""
+    return sorted(table["label"].unique())
+
+
+def rows_of(table: pd.DataFrame, subset: str, source: str | Path = "table") -> pd.DataFrame:
+    """The rows of one subset. Raises DataError when there are none."""
+    rows = table[table["subset"] == subset].reset_index(drop=True)
+    if rows.empty:
+        has = ", ".join(f"{name} ({count:,})" for name, count in table["subset"].value_counts().items()) or "no rows"
+        raise DataError(f"{source}: no video of subset {subset!r}; it has {has}")
+    return rows
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Videos per class (rows) and subset (columns, in the order training, validation, testing)."""
+    found = pd.crosstab(table["label"], table["subset"])
+    return found.reindex(columns=[name for name in SUBSETS if name in found.columns])
+
+
+def dataset_name(path: str | Path) -> str:
+    """What to call the data of a table in plots: the name of its folder, which is the run folder of notebook 01."""
+    return Path(path).resolve().parent.name
