@@ -1,0 +1,151 @@
+"""Training and fine-tuning: one loop, a generator of one row an epoch.
+
+`train(p)` takes the parameters of notebook 02 or 03 (`params.TrainParams`, `params.FinetuneParams`). A row holds
+epoch, loss, top1, top5, lr, clips_per_s, data_wait (share of the epoch spent waiting for decoded clips, 0 to 1),
+replaced (clips that could not be decoded), val_loss, val_top1, val_top5 (on the centre clip and crop), val_videos
+(how many could be decoded; the others count as wrong) and seconds. Accuracies are in percent.
+
+Everything random is seeded by (seed, epoch, video) or is part of the checkpoint, so a run that is killed and
+resumed gives the same weights as one that was not: bit for bit on the CPU.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from actlib.loops.checkpoint import save_checkpoint
+from actlib.loops.device import to_float
+from actlib.loops.evaluate import evaluate
+from actlib.loops.setup import Job, prepare
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on, such as a loss that is not a number."""
+
+
+def train(p, progress: Callable | None = None) -> Iterator[dict]:
+    """Train as `p` says, yielding one row an epoch; a resumed run yields the finished epochs' rows first.
+
+    Checkpoints lie in `p.run_dir`/checkpoints: last.pt after every epoch, best.pt (highest val_top1),
+    epoch_NNNN.pt every `checkpoint_every` epochs. Raises DataError, CheckpointError, ModelError or ValueError
+    before any long work, TrainingError when the loss is no longer finite (the last good checkpoint stays).
+    """
+    job = prepare(p)
+    yield from job.history
+    for epoch in range(len(job.history), p.epochs):
+        begin = time.perf_counter()
+        row = {"epoch": epoch + 1, **_train_epoch(job, epoch, progress), **_validate(job)}
+        row["seconds"] = round(time.perf_counter() - begin, 2)
+        job.schedule.end_epoch(row["val_loss"])
+        job.history.append(row)
+        _save(job)
+        yield row
+
+
+def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
+    p, device = job.p, job.device
+    job.set_training_mode()
+    job.loader.sampler.epoch = epoch
+    batches = progress(job.loader, total=len(job.loader), desc=f"epoch {epoch + 1}") if progress else job.loader
+    totals = torch.zeros(3, device=device)  # loss, right at 1, right at 5, summed over clips
+    clips_seen, replaced, waited = 0, 0, 0.0
+    begin = asked = time.perf_counter()
+    for number, batch in enumerate(batches):
+        waited += time.perf_counter() - asked
+        replaced += job.note_failures(batch.failures, "training")
+        clips = to_float(
+            batch.clips, device, mean=p.mean, std=p.std, execution=job.execution, flip=_flips(job, epoch, number, batch)
+        )
+        labels = batch.labels.to(device, non_blocking=True)
+        with job.execution.autocast(device):
+            logits = job.model(clips)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=p.label_smoothing)
+        (loss / _group_size(number, len(job.loader), p.accumulate)).backward()
+        if (number + 1) % p.accumulate == 0 or number + 1 == len(job.loader):
+            lr = _step(job)
+        totals += torch.stack([loss.detach() * len(labels), *_hits(logits, labels)])
+        clips_seen += len(labels)
+        asked = time.perf_counter()
+    loss, top1, top5 = (totals / clips_seen).tolist()
+    seconds = time.perf_counter() - begin
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss is {loss} in epoch {epoch + 1}: try a lower lr ({p.lr:g}), warmup_epochs, clip_grad or "
+            f"precision: float32; the checkpoint of epoch {epoch} in {p.run_dir} is good"
+        )
+    return {
+        "loss": round(loss, 5),
+        "top1": round(100 * top1, 3),
+        "top5": round(100 * top5, 3),
+        "lr": lr,
+        "clips_per_s": round(clips_seen / seconds, 2),
+        "data_wait": round(waited / seconds, 4),
+        "replaced": replaced,
+    }
+
+
+def _flips(job: Job, epoch: int, number: int, batch) -> torch.Tensor | None:
+    """Which clips of a batch to mirror: bool (B), from (seed, epoch, batch) alone."""
+    if not job.p.flip:
+        return None
+    return torch.from_numpy(np.random.default_rng((job.p.seed, epoch, number)).random(len(batch.labels)) < 0.5)
+
+
+def _group_size(number: int, batches: int, accumulate: int) -> int:
+    """How many batches share the optimiser step of batch `number`; the last group may be smaller."""
+    return min(accumulate, batches - number // accumulate * accumulate)
+
+
+def _step(job: Job) -> float:
+    """One optimiser step on the gradients summed so far; returns its learning rate."""
+    lr = job.schedule.before_step()
+    if job.p.clip_grad > 0:
+        torch.nn.utils.clip_grad_norm_(job.model.parameters(), job.p.clip_grad)
+    job.optimizer.step()
+    job.optimizer.zero_grad(set_to_none=True)
+    return lr
+
+
+def _hits(logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+    """How many labels are the best, and among the best five."""
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    return [best[:, 0].sum(), best.sum()]
+
+
+def _validate(job: Job) -> dict:
+    result = evaluate(
+        job.model,
+        job.val_table,
+        job.classes,
+        {"clip": job.val_protocol},
+        mean=job.p.mean,
+        std=job.p.std,
+        device=job.device,
+        execution=job.execution,
+        batch_size=job.p.batch_size,
+        num_workers=job.p.num_workers,
+    )["clip"]
+    failed = result.table[result.table["error"] != ""]
+    job.note_failures(list(zip(failed["path"], failed["error"])), "validation")
+    return {
+        "val_loss": round(result.loss(), 5),
+        "val_top1": round(result.top(1), 3),
+        "val_top5": round(result.top(5), 3),
+        "val_videos": result.num_decoded,
+    }
+
+
+def _save(job: Job) -> None:
+    folder = Path(job.p.run_dir) / "checkpoints"
+    row = job.history[-1]
+    whole = job.content() | job.training_state()
+    save_checkpoint(folder / "last.pt", whole)
+    if job.p.checkpoint_every and row["epoch"] % job.p.checkpoint_every == 0:
+        save_checkpoint(folder / f"epoch_{row['epoch']:04d}.pt", whole)
+    if row["val_top1"] >= max(each["val_top1"] for each in job.history):
+        save_checkpoint(folder / "best.pt", job.content())  # for inference: without the optimiser's state
