@@ -1,0 +1,58 @@
+"""Tables out of tables: accuracies, confusions and per-class figures of a predictions table.
+
+A predictions table has a row a video (see `loops.evaluate`): `label`, `prediction`, `rank` (place of the true label
+among the scores, empty where the video could not be decoded), `correct`, `error`. All accuracies are in percent of
+all its videos: one that could not be decoded counts as wrong.
+"""
+
+import numpy as np
+import pandas as pd
+
+UNDECODABLE = "(not decodable)"
+
+
+def top_k(predictions: pd.DataFrame, k: int) -> float:
+    """Percent of videos whose label is among the k best. NaN for an empty table."""
+    return 100 * float((predictions["rank"] <= k).fillna(False).mean()) if len(predictions) else float("nan")
+
+
+def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Videos, top-1 accuracy and the most frequent wrong answer of each class, the worst class first."""
+    rows = []
+    for label, videos in predictions.groupby("label"):
+        wrong = videos.loc[~videos["correct"].astype(bool), "prediction"].replace("", UNDECODABLE)
+        rows.append(
+            {
+                "label": label,
+                "videos": len(videos),
+                "top1": top_k(videos, 1),
+                "mostly_taken_for": wrong.mode().iloc[0] if len(wrong) else "",
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["top1", "label"], ignore_index=True)
+
+
+def confusion(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Counts, true class (rows) by predicted class (columns), with a last column for undecodable videos if any."""
+    predicted = predictions["prediction"].replace("", UNDECODABLE)
+    columns = [*classes, UNDECODABLE] if (predicted == UNDECODABLE).any() else list(classes)
+    return pd.crosstab(predictions["label"], predicted).reindex(index=classes, columns=columns, fill_value=0)
+
+
+def worst(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The `count` worst videos: undecodable ones, then wrong ones, the surest of their wrong answer first."""
+    wrong = predictions[~predictions["correct"].astype(bool)]
+    key = wrong["score"].fillna(np.inf)
+    return wrong.loc[key.sort_values(ascending=False, kind="stable").index].head(count).reset_index(drop=True)
+
+
+def pareto_front(cost: pd.Series, gain: pd.Series, groups: pd.Series) -> pd.Series:
+    """Whether each point is on the front of its group: no other of the group has at most its cost and at least its
+    gain, one of them better. Points without a number are not. Accuracies on other videos are another group's.
+    """
+    known = cost.notna() & gain.notna()
+    front = pd.Series(False, index=cost.index)
+    for here in cost.index[known]:
+        as_good = known & (groups == groups[here]) & (cost <= cost[here]) & (gain >= gain[here])
+        front[here] = not (as_good & ((cost < cost[here]) | (gain > gain[here]))).any()
+    return front
