@@ -1,0 +1,195 @@
+"""Batch runs: a YAML file of steps, each a notebook executed by papermill in a process and a run folder of its own.
+
+    run_dir: outputs/demo            # the steps' run folders lie in it
+    workers: 2                       # optional: so many runs at a time, sharing the cores; 1 if not given
+    steps:
+      - name: data
+        notebook: 01_data_prep
+        params: params/data_prep/synthetic.yaml      # optional
+        set: {training_videos: 24}                   # optional: put over the file
+      - name: train
+        notebook: 02_train
+        set: {table: "{data}/table.csv"}             # {data}: the run folder of the step data
+        grid: {lr: [0.1, 0.01], seed: [0, 1]}        # optional: one run for each combination
+        after: [other]                               # optional: run later than, and again after, these steps
+
+`read_batch` checks everything, all parameters of all runs included, before anything starts. A run that is done
+with the same parameters and notebook, and whose inputs are, is skipped. A failure stops only the steps that name
+the failed one in braces. All state is in the run folders.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
+
+STEP_KEYS = ("name", "notebook", "params", "set", "grid", "after")
+REFERENCE = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass
+class Run:
+    """One notebook execution: `needs` are the steps whose folders its parameters name, `after` those it waits for."""
+
+    name: str
+    step: str
+    notebook: str
+    params: Params
+    needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.params.run_dir)
+
+
+@dataclass
+class Batch:
+    path: Path
+    workers: int = 1
+    runs: list[Run] = field(default_factory=list)
+
+    def fingerprints(self, root: Path) -> dict[str, str]:
+        """A digest a run of its notebook, its parameters and the digests of what it builds on."""
+        found: dict[str, str] = {}
+        for run in self.runs:  # steps refer to earlier ones only
+            inputs = [found[other.name] for other in self.runs if other.step in (*run.needs, *run.after)]
+            source = (root / "notebooks" / f"{run.notebook}.ipynb").read_bytes()
+            content = json.dumps([run.params.model_dump(), inputs], sort_keys=True).encode()
+            found[run.name] = hashlib.sha256(source + content).hexdigest()[:16]
+        return found
+
+
+def read_batch(path: str | Path, root: Path) -> Batch:
+    """Read and check a batch file; relative paths are below `root`, the project's folder.
+
+    Raises ParamsError that lists every problem: unknown keys, notebooks, steps in braces, parameters out of
+    bounds, files that do not exist and that no step writes.
+    """
+    path = Path(path)
+    content = load_yaml(path)
+    problems: list[str] = []
+    unknown = sorted(set(content) - {"run_dir", "workers", "steps"})
+    if unknown:
+        problems.append(f"{', '.join(unknown)}: no such key; known: run_dir, workers, steps")
+    steps = content.get("steps")
+    if not isinstance(steps, list) or not steps:
+        raise ParamsError(f"{path}: steps: expected a list of at least one step")
+    base = str(content.get("run_dir") or f"outputs/{path.stem}")
+    workers = content.get("workers", 1)
+    if not isinstance(workers, int) or workers < 1:
+        problems.append(f"workers: {workers!r}: expected a whole number from 1")
+    batch = Batch(path, workers)
+    folders: dict[str, str | None] = {}  # step -> its run folder; None where a grid gives it several
+    for number, step in enumerate(steps, start=1):
+        where = f"step {number}"
+        try:
+            if not isinstance(step, dict):
+                raise ParamsError(f"expected name: …, notebook: …, found {step!r}")
+            where += f" ({step.get('name')})"
+            batch.runs += _runs_of(step, base, folders, root)
+        except (ParamsError, ValueError) as error:
+            problems += [f"{where}: {line}" for line in str(error).splitlines()]
+            if isinstance(step, dict) and step.get("name"):  # later steps may refer to it all the same
+                folders.setdefault(str(step["name"]), f"{base}/{step['name']}")
+    problems += _missing_files(batch, root)
+    if problems:
+        raise ParamsError(f"{path}: nothing was started\n" + "\n".join(f"  {each}" for each in problems))
+    return batch
+
+
+def _runs_of(step: dict, base: str, folders: dict[str, str | None], root: Path) -> list[Run]:
+    """The runs of one step, more than one where it has a grid; adds the step to `folders`."""
+    for key in step:
+        if key not in STEP_KEYS:
+            raise ParamsError(f"{key}: no such key; known: {', '.join(STEP_KEYS)}")
+    name, notebook = str(step.get("name", "")), step.get("notebook")
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ParamsError(f"name: {name!r}: letters, digits, '_', '-' and '.' make a folder's name")
+    if name in folders:
+        raise ParamsError(f"name: {name!r} stands twice")
+    if notebook not in NOTEBOOKS:
+        raise ParamsError(f"notebook: {notebook!r}: expected one of {', '.join(NOTEBOOKS)}")
+    if not (root / "notebooks" / f"{notebook}.ipynb").is_file():
+        raise ParamsError(f"notebook: no file notebooks/{notebook}.ipynb")
+    after = _names(step.get("after", []), folders)
+    values = load_yaml(root / step["params"]) if step.get("params") else {}
+    values |= _mapping(step, "set")
+    grid = _mapping(step, "grid")
+    for key, choices in grid.items():
+        if not isinstance(choices, list) or not choices:
+            raise ParamsError(f"grid: {key}: {choices!r}: expected a list of values")
+    runs, needs = [], []
+    for combination in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, combination))
+        full = {key: _fill(value, folders, needs) for key, value in (values | chosen).items()}
+        run_name = "-".join([name, *(_slug(value) for value in combination)])
+        full["run_dir"] = f"{base}/{run_name}"
+        source = step.get("params") or "set"
+        params = NOTEBOOKS[notebook].build(full, f"{source} {chosen}" if chosen else source)
+        runs.append(Run(run_name, name, notebook, params, tuple(dict.fromkeys(needs)), after))
+    doubled = {run.name for run in runs if sum(other.name == run.name for other in runs) > 1}
+    if doubled:
+        raise ParamsError(f"grid: two combinations give the same run folder: {', '.join(sorted(doubled))}")
+    folders[name] = None if grid else runs[0].params.run_dir
+    return runs
+
+
+def _mapping(step: dict, key: str) -> dict:
+    value = step.get(key) or {}
+    if not isinstance(value, dict):
+        raise ParamsError(f"{key}: {value!r}: expected names with values")
+    return value
+
+
+def _names(after, folders: dict) -> tuple[str, ...]:
+    after = list(folders) if after == "all" else after
+    if not isinstance(after, list):
+        raise ParamsError(f"after: {after!r}: expected a list of earlier steps, or all")
+    for name in after:
+        if name not in folders:
+            raise ParamsError(
+                f"after: {name!r}: no earlier step of that name; there are {', '.join(folders) or 'none'}"
+            )
+    return tuple(after)
+
+
+def _fill(value, folders: dict[str, str | None], needs: list[str]):
+    """Put run folders in the place of {step}; note the steps in `needs`."""
+    if isinstance(value, list):
+        return [_fill(each, folders, needs) for each in value]
+    if not isinstance(value, str):
+        return value
+
+    def folder(match: re.Match) -> str:
+        name = match.group(1)
+        if name not in folders:
+            raise ParamsError(f"{value!r}: no earlier step {name!r}; there are {', '.join(folders) or 'none'}")
+        if folders[name] is None:
+            raise ParamsError(f"{value!r}: step {name!r} is a grid and has several run folders")
+        needs.append(name)
+        return folders[name]
+
+    return REFERENCE.sub(folder, value)
+
+
+def _slug(value) -> str:
+    return re.sub(r"[^\w.+]+", "_", str(value)).strip("_") or "empty"
+
+
+def _missing_files(batch: Batch, root: Path) -> list[str]:
+    """Input files that neither exist nor lie in a run folder of this batch."""
+    written = [run.folder for run in batch.runs]
+    problems = []
+    for run in batch.runs:
+        for name, info in type(run.params).model_fields.items():
+            value = getattr(run.params, name)
+            if not (info.json_schema_extra or {}).get("input_path") or not value or (root / value).exists():
+                continue
+            if not any(Path(value).is_relative_to(folder) for folder in written):
+                problems.append(f"{run.name}: {name}: {value!r}: no such file, and no earlier step writes it")
+    return problems

@@ -1,0 +1,146 @@
+"""The run folder: one place for everything that a run is given and finds, readable while it runs and afterwards.
+
+`params.yaml`, `environment.json` and `status.json` are written at the start, what the run finds by its notebook,
+`result.json` and the status done at the end. Every file is written under a temporary name and renamed.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from actlib.files import atomic_path, write_json, write_text
+from actlib.params import Params
+
+PACKAGES = ("torch", "torchvision", "decord", "av", "papermill", "numpy", "pandas")
+
+
+def project_root(start: str | Path | None = None) -> Path:
+    """The folder that holds notebooks/ and params/: `start` (the working folder) or the nearest one above it."""
+    start = Path(start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return start
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def number(value: float, *, protocol: str = "", videos: int | None = None, expected: int | None = None) -> dict:
+    """A headline number with what it was measured on; it is never written without."""
+    entry = {"value": round(float(value), 4), "protocol": protocol, "videos": videos, "expected": expected}
+    return {name: each for name, each in entry.items() if each not in ("", None)}
+
+
+class RunFolder:
+    """The folder of one run. `start` makes it; `path(name)` is where a file of it goes; `finish` ends the run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @classmethod
+    def start(cls, p: Params) -> "RunFolder":
+        """Make `p.run_dir` (relative to the project's root, which becomes the working folder, so that a notebook
+        finds the same files from JupyterLab and from papermill) and write parameters, environment and status.
+
+        Inside a notebook, a cell that raises sets the status to failed with the error's words.
+        """
+        os.chdir(project_root())
+        run = cls(Path(p.run_dir))
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_text(run.path("params.yaml"), p.as_yaml())
+        write_json(run.path("environment.json"), _environment(p))
+        run.set_status("running")
+        run._watch_cells()
+        print(f"run folder: {run.folder}")
+        return run
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def set_status(self, state: str, **more) -> None:
+        """Write status.json: `state` (queued, running, done, failed), the time, and `more` (why it failed, …)."""
+        write_json(self.path("status.json"), {"state": state, "time": now(), "pid": os.getpid(), **more})
+
+    def save_table(self, table, name: str) -> None:
+        """Write a pandas table as CSV."""
+        with atomic_path(self.path(name)) as temporary:
+            table.to_csv(temporary, index=False)
+
+    def save_figure(self, axes, name: str, table=None) -> None:
+        """Write the figure of matplotlib `axes` as `name`.png and the table behind it as `name`.csv."""
+        with atomic_path(self.path(f"{name}.png")) as temporary:
+            axes.figure.savefig(temporary, dpi=150, bbox_inches="tight")
+        if table is not None:
+            self.save_table(table, f"{name}.csv")
+
+    def finish(self, result: dict) -> None:
+        """Write result.json and set the status to done: the run's last act."""
+        write_json(self.path("result.json"), result)
+        self.set_status("done")
+
+    def _watch_cells(self) -> None:
+        try:
+            shell = get_ipython()
+        except NameError:
+            return
+
+        def note_failure(result):
+            error = result.error_before_exec or result.error_in_exec
+            if error is not None:
+                self.set_status("failed", why=f"{type(error).__name__}: {error}")
+
+        previous = getattr(shell, "_actlib_watch", None)  # a cell that is run again replaces its watcher
+        if previous is not None:
+            shell.events.unregister("post_run_cell", previous)
+        shell.events.register("post_run_cell", note_failure)
+        shell._actlib_watch = note_failure
+
+
+def _environment(p: Params) -> dict:
+    found = {
+        "time": now(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": _device(),
+        "git": _git_revision(),
+    }
+    table = getattr(p, "table", "")
+    if table and Path(table).is_file():
+        found["table"] = {"path": table, "sha256": hashlib.sha256(Path(table).read_bytes()).hexdigest()[:16]}
+    return found
+
+
+def _device() -> str | None:
+    """What torch computes on; None in a notebook that has no use for torch, whose import takes seconds."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    cuda = torch.cuda.is_available()
+    return torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The commit of the project, with `+changes` if the working tree differs from it; None outside git."""
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+changes", "--exclude=*", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip()

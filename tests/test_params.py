@@ -1,0 +1,117 @@
+"""Parameters: validated in files, in notebooks and in batch files alike, all errors at once."""
+
+import ast
+import json
+
+import pytest
+import yaml
+
+from actlib.params import (
+    NOTEBOOKS,
+    CompareParams,
+    DataPrepParams,
+    FinetuneParams,
+    ParamsError,
+    TrainParams,
+    VideoAccuracyParams,
+    load_yaml,
+    notebook_of,
+)
+
+
+def test_all_errors_come_at_once_with_the_nearest_name():
+    with pytest.raises(ParamsError) as error:
+        TrainParams.build({"lrr": 0.1, "momentun": 0.9, "epochs": 0, "batch_size": "many", "crop": "middle"}, "my.yaml")
+    text = str(error.value)
+    for words in (
+        "my.yaml",
+        "lrr: no such parameter; did you mean lr?",
+        "momentun: no such parameter; did you mean momentum?",
+        "epochs: 0: Input should be greater than or equal to 1",
+        "batch_size: 'many'",
+        "crop: 'middle': Input should be 'random_resized', 'random' or 'center'",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "words"),
+    [
+        (TrainParams, {"crop_size": 200}, "crop_size: 200: larger than short_side 128"),
+        (TrainParams, {"nesterov": True, "momentum": 0}, "nesterov: True"),
+        (TrainParams, {"schedule": "multistep", "milestones": [5, 3]}, "milestones: [5, 3]: they must rise"),
+        (TrainParams, {"warmup_epochs": 30}, "warmup_epochs: 30: must be below epochs 20"),
+        (TrainParams, {"model": "resnet19"}, "resnet18"),
+        (TrainParams, {"model": "resnet18 shortcutt=A"}, "shortcut"),
+        (TrainParams, {"std": [0.1, 0.2]}, "std"),
+        (TrainParams, {"std": [0.1, 0.2, 0.0]}, "std.2: 0.0: Input should be greater than 0"),
+        (DataPrepParams, {"source": "folders"}, "data_root: '': source folders needs the folder"),
+        (DataPrepParams, {"source": "csv"}, "csv: '': source csv needs the file"),
+        (VideoAccuracyParams, {"num_clips": 10}, "they belong to protocol: views"),
+        (VideoAccuracyParams, {"protocol": "views", "num_crops": 4}, "num_crops: 4"),
+        (CompareParams, {"runs": []}, "runs"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(model, values, words):
+    with pytest.raises(ParamsError) as error:
+        model.build(values, "test")
+    assert words in str(error.value)
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("lr: 1e-3\nweight_decay: 5E-4\nclip_grad: .5\nrun_dir: 1e-3_run\nmilestones: [1, 2]\n")
+    content = load_yaml(path)
+    assert content["lr"] == 0.001 and isinstance(content["lr"], float) and content["weight_decay"] == 0.0005
+    assert content["run_dir"] == "1e-3_run"
+    p = TrainParams.from_file(path, {"epochs": 3})
+    assert (p.lr, p.epochs, p.milestones) == (0.001, 3, [1, 2])
+    assert TrainParams.from_notebook({"lr": "1e-3", "unrelated": 3}).lr == 0.001  # as papermill -f hands it over
+
+
+def test_files_that_are_none(tmp_path):
+    (tmp_path / "train.yaml").write_text("lr: 0.1\n")
+    with pytest.raises(ParamsError, match="did you mean .*train.yaml"):
+        load_yaml(tmp_path / "trian.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ParamsError, match="found a list"):
+        load_yaml(tmp_path / "list.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ParamsError, match="not valid YAML.*"):
+        load_yaml(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_defaults_are_valid_explained_and_survive_yaml(name):
+    model = NOTEBOOKS[name]
+    given = {"source": "synthetic"} if model is DataPrepParams else {}
+    p = model.build(given, "test")
+    assert model.build(yaml.safe_load(p.as_yaml()), "test") == p
+    assert all(field.description for field in model.model_fields.values())
+    for value in p.model_dump().values():  # papermill hands over JSON types only, and nests badly
+        assert json.loads(json.dumps(value)) == value and not isinstance(value, dict)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebook_holds_the_models_names_and_defaults(root, name):
+    notebook = json.loads((root / "notebooks" / f"{name}.ipynb").read_text())
+    tagged = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    source = "".join(tagged[0]["source"])
+    assert source == NOTEBOOKS[name].cell()
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+    assert NOTEBOOKS[name].build(values, "test") == NOTEBOOKS[name].build({}, "test")
+
+
+def test_recipes_belong_to_the_notebook_of_their_folder(root):
+    recipes = [path for path in (root / "params").glob("*/*.yaml") if path.parent.name != "batch"]
+    assert len(recipes) >= 8
+    for path in recipes:
+        NOTEBOOKS[notebook_of(path)].from_file(path)
+    with pytest.raises(ParamsError, match="its folder 'elsewhere' names no notebook"):
+        notebook_of("elsewhere/x.yaml")
+
+
+def test_the_checkpoints_values_can_be_left_to_it():
+    p = FinetuneParams.build({}, "test")
+    assert (p.num_frames, p.crop_size, p.mean, p.model) == (0, 0, [], "")

@@ -1,0 +1,238 @@
+"""Run folders and batches: real papermill, real kernels, on notebooks small enough to start in seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from actlib.params import CompareParams, ParamsError
+from actlib.runs.batch import read_batch
+from actlib.runs.execute import run_batch, stop, summary
+from actlib.runs.folder import RunFolder, number, project_root
+
+NOTEBOOK = """
+import time
+from actlib.params import CompareParams
+from actlib.runs.folder import RunFolder, number
+
+p = CompareParams.from_notebook(globals())
+run = RunFolder.start(p)
+"""
+BODY = """
+if "fail" in p.runs:
+    raise RuntimeError("asked to fail")
+if "sleep" in p.runs:
+    print("sleeping", flush=True)
+    time.sleep(300)
+print("epoch of", p.accuracy)
+run.finish({"kind": "test", "runs": p.runs, "numbers": {"answer": number(42, protocol="by hand")}})
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose notebook 06 does next to nothing."""
+    cells = [new_code_cell(CompareParams.cell()), new_code_cell(NOTEBOOK), new_code_cell(BODY)]
+    cells[0].metadata["tags"] = ["parameters"]
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params").mkdir()
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "notebooks" / "06_compare.ipynb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def batch_of(project, steps, **more) -> Path:
+    path = project / "params" / "b.yaml"
+    steps = [{"notebook": "06_compare", **step} for step in steps]
+    path.write_text(json.dumps({"run_dir": "outputs/b", "steps": steps, **more}))  # JSON is YAML
+    return path
+
+
+def read(project, *steps, **more):
+    return read_batch(batch_of(project, steps, **more), project)
+
+
+def status(folder):
+    return json.loads((folder / "status.json").read_text())
+
+
+def states(outcomes):
+    return {each.run.name: each.state for each in outcomes}
+
+
+def test_a_batch_is_refused_whole_before_anything_starts(project):
+    (project / "params" / "c.yaml").write_text("runz: [a]\n")
+    with pytest.raises(ParamsError) as error:
+        read(
+            project,
+            {"name": "a", "set": {"accuracy": "video_top3", "run": ["x"]}},
+            {"name": "a"},
+            {"name": "b", "notebook": "07_dream"},
+            {"name": "c", "params": "params/c.yaml"},
+            {"name": "d", "set": {"runs": ["{nobody}/x"]}},
+            {"name": "e", "sett": {}},
+            {"name": "f", "after": ["nobody"]},
+            {"name": "g", "grid": {"accuracy": "video_top1"}},
+            {"name": "h/i"},
+            colour="blue",
+            workers=0,
+        )
+    text = str(error.value)
+    for words in (
+        "nothing was started",
+        "colour: no such key",
+        "workers: 0: expected a whole number",
+        "step 1 (a):   - accuracy: 'video_top3'",
+        "step 1 (a):   - run: no such parameter; did you mean runs?",
+        "step 2 (a): name: 'a' stands twice",
+        "step 3 (b): notebook: '07_dream': expected one of 01_data_prep",
+        "step 4 (c):   - runz: no such parameter; did you mean runs?",
+        "step 5 (d): '{nobody}/x': no earlier step 'nobody'",
+        "step 6 (e): sett: no such key",
+        "step 7 (f): after: 'nobody'",
+        "step 8 (g): grid: accuracy: 'video_top1': expected a list",
+        "step 9 (h/i): name: 'h/i'",
+    ):
+        assert words in text, words
+    assert not (project / "outputs").exists()
+
+
+def test_a_file_that_nobody_writes_is_missed_early(root, tmp_path):
+    path = tmp_path / "b.yaml"
+    steps = [
+        {"name": "data", "notebook": "01_data_prep"},
+        {"name": "good", "notebook": "02_train", "set": {"table": "{data}/table.csv"}},
+        {"name": "bad", "notebook": "02_train", "set": {"table": "outputs/nowhere/table.csv"}},
+    ]
+    path.write_text(json.dumps({"run_dir": str(tmp_path / "out"), "steps": steps}))
+    with pytest.raises(ParamsError, match="bad: table: 'outputs/nowhere/table.csv': no such file") as error:
+        read_batch(path, root)
+    assert "good: table" not in str(error.value)
+
+
+def test_grids_and_references(project):
+    batch = read(
+        project,
+        {"name": "a", "set": {"runs": ["x"]}},
+        {"name": "b", "grid": {"accuracy": ["video_top1", "clip_top1"], "runs": [["{a}/x"], ["y"]]}},
+        {"name": "c", "after": "all"},
+    )
+    runs = {run.name: run for run in batch.runs}
+    grid = [name for name in runs if name.startswith("b-")]
+    assert list(runs) == ["a", *grid, "c"] and len(grid) == 4 and grid[1] == "b-video_top1-y"
+    first = batch.runs[1]
+    assert first.params.runs == ["outputs/b/a/x"] and first.needs == ("a",)
+    assert runs["c"].after == ("a", "b") and runs["c"].needs == ()
+    assert len({run.params.run_dir for run in batch.runs}) == 6
+    prints = batch.fingerprints(project)
+    changed = read(
+        project,
+        {"name": "a", "set": {"runs": ["z"]}},
+        {"name": "b", "grid": {"accuracy": ["video_top1", "clip_top1"], "runs": [["{a}/x"], ["y"]]}},
+        {"name": "c", "after": "all"},
+    ).fingerprints(project)
+    assert all(prints[name] != changed[name] for name in prints)  # what a run builds on is part of it
+
+
+@pytest.mark.slow
+def test_runs_are_done_skipped_repeated_and_blocked(project):
+    steps = [
+        {"name": "good"},
+        {"name": "bad", "set": {"runs": ["fail"]}},
+        {"name": "child", "set": {"runs": ["{bad}/x"]}},
+        {"name": "last", "after": "all"},
+    ]
+    outcomes = run_batch(read(project, *steps, workers=2), project)
+    assert states(outcomes) == {"good": "done", "bad": "failed", "child": "blocked", "last": "done"}
+    out = project / "outputs" / "b"
+    assert status(out / "good")["state"] == "done"
+    assert status(out / "bad") == {**status(out / "bad"), "state": "failed", "why": "RuntimeError: asked to fail"}
+    assert "epoch of video_top1" in (out / "good" / "log.txt").read_text()
+    executed = nbformat.read(out / "bad" / "notebook.ipynb", 4)
+    assert any(output.output_type == "error" for cell in executed.cells for output in cell.get("outputs", []))
+    environment = json.loads((out / "good" / "environment.json").read_text())
+    assert environment["python"] and environment["packages"]["papermill"]
+    table = summary(outcomes).splitlines()
+    assert table[0].startswith("failed   bad") and table[1].startswith("blocked  child")
+
+    # The same again: only what is not done runs. Then with another parameter: the old results are put aside.
+    steps[1] = {"name": "bad", "set": {"runs": ["now good"]}}
+    again = run_batch(read(project, *steps), project)
+    assert states(again) == {"good": "skipped", "bad": "done", "child": "done", "last": "done"}
+    assert states(run_batch(read(project, *steps), project)) == dict.fromkeys(states(again), "skipped")
+    assert status(out / "bad~1")["state"] == "failed"
+    notebook = project / "notebooks" / "06_compare.ipynb"
+    notebook.write_text(notebook.read_text().replace("epoch of", "epoch with"))
+    assert states(run_batch(read(project, steps[0]), project)) == {"good": "done"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_the_kernels(project, how):
+    path = batch_of(project, [{"name": "a", "set": {"runs": ["sleep"]}}, {"name": "b"}])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actlib", "batch", str(path)], cwd=project, stderr=subprocess.PIPE, text=True
+    )
+    folder = project / "outputs" / "b" / "a"
+    deadline = time.monotonic() + 120
+    while "sleeping" not in (folder / "log.txt").read_text() if (folder / "log.txt").exists() else True:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert any("ipykernel" in " ".join(each.cmdline()) for each in family)
+    process.send_signal(how)
+    assert process.wait(timeout=30) == 130
+    assert "goes on from here" in process.stderr.read()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    assert status(folder)["state"] == "failed" and status(folder)["why"] == "interrupted"
+    assert not (project / "outputs" / "b" / "b").exists()
+
+
+def test_stop_ends_what_does_not_want_to():
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    stop(process.pid)
+    assert not psutil.pid_exists(process.pid)
+    stop(process.pid)  # gone already: nothing to do
+    process.stdout.close()
+
+
+def test_a_run_folder_holds_what_was_given_and_found(project):
+    (project / "deep" / "er").mkdir(parents=True)
+    os.chdir(project / "deep" / "er")
+    assert project_root() == project
+    run = RunFolder.start(CompareParams.build({"run_dir": "outputs/x"}, "test"))
+    assert Path.cwd() == project and status(run.folder)["state"] == "running"
+    assert CompareParams.from_file(run.path("params.yaml")).run_dir == "outputs/x"
+    run.finish({"numbers": {"top1": number(71.23456, protocol="clip", videos=9, expected=10)}})
+    assert status(run.folder)["state"] == "done"
+    found = json.loads(run.path("result.json").read_text())["numbers"]["top1"]
+    assert found == {"value": 71.2346, "protocol": "clip", "videos": 9, "expected": 10}
+    assert [path.name for path in run.folder.iterdir() if path.name.startswith(".")] == []
+    with pytest.raises(ValueError, match="Out of range float"):
+        run.finish({"broken": float("nan")})
+    assert "top1" in run.path("result.json").read_text()  # the good file is still there
+
+
+def test_the_command_line_checks_files(project, root):
+    (project / "params" / "compare").mkdir()
+    good, bad = project / "params/compare/good.yaml", project / "params/compare/bad.yaml"
+    good.write_text("accuracy: clip_top1\n")
+    bad.write_text("accuracyy: clip_top1\n")
+    command = [sys.executable, "-m", "actlib", "check", str(good), str(bad)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "good for 06_compare" in done.stdout and "did you mean accuracy?" in done.stderr
