@@ -1,0 +1,91 @@
+"""The house rules that a machine can check: who knows whom, sizes, and that there is one list of dependencies."""
+
+import ast
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from actlib.files import atomic_path, write_json
+from actlib.progress import progress
+
+# Who may know whom; files.py and progress.py are for everybody and know nobody.
+MAY_KNOW = {
+    "models": set(),
+    "datasets": set(),
+    "loops": {"models", "datasets"},
+    "analysis": {"models"},
+    "runs": {"params"},
+    "params": {"models"},
+    "files": set(),
+    "progress": set(),
+    "__main__": {"params", "runs"},
+}
+EVERYBODY = {"files", "progress"}
+
+
+def imported_rooms(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name.split(".")[1] for name in names if name.startswith("actlib."))
+
+
+def test_nobody_knows_more_than_they_should(root):
+    seen = set()
+    for path in sorted((root / "actlib").rglob("*.py")):
+        room = path.relative_to(root / "actlib").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        seen.add(room)
+        beyond = set(imported_rooms(path)) - {room} - MAY_KNOW[room] - EVERYBODY
+        assert not beyond, f"{path} imports {beyond}"
+    assert seen == set(MAY_KNOW)
+
+
+def test_files_stay_readable(root):
+    for path in [*(root / "actlib").rglob("*.py"), *(root / "tests").rglob("*.py")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_conda_and_pip_install_the_same(root):
+    environment = yaml.safe_load((root / "environment.yml").read_text())
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    plain = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    assert sorted(re.split(r"[<>=]", entry)[0] for entry in plain) == ["pip", "python"]
+    assert f"python{project['requires-python']}" in plain
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip == ["--editable .[test]"] and "test" in project["optional-dependencies"]
+    makefile = (root / "Makefile").read_text()
+    assert "--editable '.[test]'" in makefile
+    for package in ("torch", "torchvision", "jupyterlab", "papermill", "matplotlib", "pandas", "ipywidgets", "decord"):
+        assert any(re.match(rf"{package}\b", entry) for entry in project["dependencies"]), package
+
+
+def test_nothing_but_the_agreed_top_level(root):
+    import subprocess
+
+    tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    tops = {name.split("/")[0] for name in tracked.stdout.splitlines() if not name.startswith(".")}
+    agreed = "notebooks actlib params outputs tests environment.yml README.md pyproject.toml Makefile LICENSE"
+    assert tops <= set(agreed.split())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = write_json(tmp_path / "deep" / "x.json", {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == '{\n  "a": 1\n}\n' and [each.name for each in path.parent.iterdir()] == ["x.json"]
+
+
+def test_progress_without_a_screen_is_lines(monkeypatch, capsys):
+    monkeypatch.setenv("ACTLIB_HEADLESS", "1")
+    monkeypatch.setattr("actlib.progress.LOG_EVERY_S", 0)
+    assert list(progress("abc", desc="letters")) == ["a", "b", "c"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("letters: 1 of 3 in 0 s") and printed[-1].endswith(", done")

@@ -1,0 +1,100 @@
+"""The notebooks as people get them, and the whole demo, at its smallest, as people run it."""
+
+import ast
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from actlib.params import NOTEBOOKS
+
+SMALLEST = {
+    "01_data_prep": {"training_videos": 3, "validation_videos": 2},
+    "02_train": {"epochs": 2, "warmup_epochs": 0, "precision": "float32", "memory_format": "contiguous"},
+    "03_finetune": {"epochs": 1, "precision": "float32", "memory_format": "contiguous"},
+    "04_video_accuracy": {"precision": "float32", "memory_format": "contiguous", "batch_size": 4},
+    "05_flops": {"batch_size": 2, "precision": "float32"},
+    "06_compare": {},
+}
+
+
+def cells_of(root, name):
+    return json.loads((root / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+
+
+def test_every_notebook_has_parameters(root):
+    assert sorted(path.stem for path in (root / "notebooks").glob("*.ipynb")) == sorted(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_keeps_the_conventions(root, name):
+    cells = cells_of(root, name)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    first, last = "".join(cells[0]["source"]), "".join(cells[-1]["source"])
+    for words in ("**Question.**", "**Reads**", "**Writes**", "**Takes**"):
+        assert words in first
+    assert "## Summary" in last and "**Exercises.**" in last
+    for cell in code:
+        lines = "".join(cell["source"]).splitlines()
+        tree = ast.parse("\n".join(lines))
+        assert len(lines) <= 15 or "parameters" in cell["metadata"].get("tags", []), lines[:2]
+        assert not any(isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 10 for node in tree.body)
+    assert any("run.finish(" in "".join(cell["source"]) for cell in code)
+
+
+@pytest.mark.slow
+def test_the_whole_demo_at_its_smallest(root, tmp_path):
+    batch = yaml.safe_load((root / "params" / "batch" / "demo.yaml").read_text())
+    batch["run_dir"] = str(tmp_path / "demo")
+    for step in batch["steps"]:
+        step["set"] = step.get("set", {}) | SMALLEST[step["notebook"]]
+        if step["notebook"] == "06_compare":
+            step["set"]["runs"] = [f"{tmp_path}/demo/*"]
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump(batch))
+    command = [sys.executable, "-m", "actlib", "batch", str(tmp_path / "demo.yaml")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folders = sorted(path for path in (tmp_path / "demo").iterdir())
+    assert [path.name for path in folders] == sorted(step["name"] for step in batch["steps"])
+    for folder in folders:
+        assert json.loads((folder / "status.json").read_text())["state"] == "done"
+        assert (folder / "notebook.ipynb").is_file() and not (folder / "notebook.running.ipynb").exists()
+    compare = tmp_path / "demo" / "compare"
+    for name in ("accuracy_vs_macs", "accuracy_vs_params", "accuracy_vs_speed"):
+        assert (compare / f"{name}.png").stat().st_size > 10_000
+        with open(compare / f"{name}.csv", encoding="utf-8") as file:
+            points = list(csv.DictReader(file))
+        assert len(points) == 6 and all(float(point["gmacs"]) > 0 for point in points)
+        assert {point["expected"] for point in points} == {"16", "8"}
+    again = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0 and again.stdout.count("skipped in") + again.stdout.count(": skipped") == len(folders)
+
+
+@pytest.mark.slow
+def test_plain_papermill_and_own_videos(root, tmp_path, motion_table):
+    """A notebook under papermill alone, on a folder of class folders with a broken file in it."""
+    videos = motion_table.parent / "videos"
+    (tmp_path / "videos").mkdir()
+    for label in ("left", "right"):
+        (tmp_path / "videos" / label).symlink_to(videos / label)
+    (tmp_path / "videos" / "broken").mkdir()
+    (tmp_path / "videos" / "broken" / "empty.mp4").touch()
+    recipe = tmp_path / "own.yaml"
+    values = {"source": "folders", "data_root": str(tmp_path / "videos"), "validation": 4e-1}
+    recipe.write_text(yaml.safe_dump({**values, "run_dir": str(tmp_path / "run"), "timeout": "1e1"}))
+    command = [sys.executable, "-m", "papermill", "notebooks/01_data_prep.ipynb", str(tmp_path / "out.ipynb")]
+    environment = {**os.environ, "ACTLIB_HEADLESS": "1"}
+    done = subprocess.run(
+        [*command, "-f", str(recipe), "--no-progress-bar"], cwd=root, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with open(tmp_path / "run" / "quarantine.csv", encoding="utf-8") as file:
+        quarantine = list(csv.DictReader(file))
+    assert [row["video_id"] for row in quarantine] == ["empty"] and "0 bytes" in quarantine[0]["reason"]
+    numbers = json.loads((tmp_path / "run" / "result.json").read_text())["numbers"]
+    assert numbers["readable_videos"] == {"value": 10.0, "videos": 10, "expected": 11}
