@@ -310,7 +310,7 @@ def test_learns_from_scratch(spec):
     x = torch.randn(8, 3, 4, 32, 32) * torch.where(labels == 1, 1.5, 0.5).view(-1, 1, 1, 1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     losses = []
-    for _ in range(12):
+    for _ in range(24):
         loss = F.cross_entropy(model(x), labels)
         optimizer.zero_grad()
         loss.backward()
