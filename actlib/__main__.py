@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from actlib.params import NOTEBOOKS, ParamsError, notebook_of
+from actlib.params import NOTEBOOKS, ParamsError, load_yaml, notebook_of
 from actlib.runs.batch import read_batch
 from actlib.runs.execute import run_batch, summary
 from actlib.runs.folder import project_root
@@ -36,11 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(files: list[Path], root: Path) -> int:
-    """Check every file, say what each is, and list the errors of all of them."""
+    """Check every file (one with `steps` is a batch), say what each is, and list the errors of all of them."""
     errors = []
     for path in files:
         try:
-            if path.resolve().parent.name == "batch":
+            if "steps" in load_yaml(path):
                 print(f"{path}: good, {len(read_batch(path, root).runs)} runs")
             else:
                 notebook = notebook_of(path)

@@ -1,5 +1,7 @@
 """What a run does: one validated model a notebook, with its names, types, bounds, defaults and help.
 
+The defaults fit the demo: after `make demo` every notebook runs by hand as it is, in a minute or two on a CPU.
+
 The same model checks a YAML file (`from_file`), the cell of a notebook edited by hand (`from_notebook`) and a batch
 file before its first run starts. Unknown names are refused with the nearest one, and all errors come at once.
 Flat on purpose: papermill replaces a nested parameter as a whole.
@@ -157,11 +159,11 @@ class _DeviceParams(Params):
 class _TrainingParams(_DeviceParams):
     """What training and fine-tuning share."""
 
-    table: InputPath = default("outputs/data/table.csv", "annotation table written by 01_data_prep")
-    num_frames: int = default(16, "T: frames of a clip", ge=1)
-    frame_stride: int = default(1, "step between the frames of a clip", ge=1)
-    short_side: int = default(128, "pixels of the short side before a random or centre crop", ge=16)
-    crop_size: int = default(112, "pixels, height and width of a clip", ge=16)
+    table: InputPath = default("outputs/demo/motion/table.csv", "annotation table written by 01_data_prep")
+    num_frames: int = default(8, "T: frames of a clip", ge=1)
+    frame_stride: int = default(2, "step between the frames of a clip", ge=1)
+    short_side: int = default(48, "pixels of the short side before a random or centre crop", ge=16)
+    crop_size: int = default(48, "pixels, height and width of a clip", ge=16)
     mean: list[float] = default([0.4345, 0.4051, 0.3775], "of R, G, B on the 0-1 scale", min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = default(
         [0.2768, 0.2713, 0.2737], "of R, G, B on the 0-1 scale", min_length=3, max_length=3
@@ -169,21 +171,21 @@ class _TrainingParams(_DeviceParams):
     crop: Literal["random_resized", "random", "center"] = default(
         "random_resized", "crop in training: random_resized, random or center"
     )
-    scale_min: float = default(0.25, "random_resized: smallest share of the frame's area", gt=0, le=1)
-    flip: bool = default(True, "mirror half of the clips left to right (not where that changes the label)")
+    scale_min: float = default(0.8, "random_resized: smallest share of the frame's area", gt=0, le=1)
+    flip: bool = default(False, "mirror half of the clips left to right (not where that changes the label)")
     batch_size: Positive = default(16, "clips of a batch")
     accumulate: Positive = default(1, "batches whose gradients are summed before a step")
-    epochs: Positive = default(20, "passes over the training videos")
-    optimizer: Literal["sgd", "adamw"] = default("sgd", "sgd or adamw")
-    lr: float = default(0.05, "learning rate after warm-up", gt=0)
+    epochs: Positive = default(8, "passes over the training videos")
+    optimizer: Literal["sgd", "adamw"] = default("adamw", "sgd or adamw")
+    lr: float = default(0.005, "learning rate after warm-up", gt=0)
     momentum: Annotated[Share, Field(lt=1)] = default(0.9, "sgd")
     dampening: Share = default(0.0, "sgd")
     nesterov: bool = default(False, "sgd")
-    weight_decay: float = default(1e-4, "L2 penalty (sgd) or decoupled decay (adamw)", ge=0)
+    weight_decay: float = default(0.01, "L2 penalty (sgd) or decoupled decay (adamw)", ge=0)
     schedule: Literal["cosine", "multistep", "plateau", "constant"] = default(
         "cosine", "of the learning rate: cosine, multistep, plateau or constant"
     )
-    milestones: list[Positive] = default([10, 15], "multistep: epochs after which the rate is multiplied by gamma")
+    milestones: list[Positive] = default([4, 6], "multistep: epochs after which the rate is multiplied by gamma")
     gamma: float = default(0.1, "multistep and plateau: factor of the learning rate", gt=0, lt=1)
     patience: int = default(5, "plateau: epochs without a better validation loss before gamma", ge=0)
     warmup_epochs: float = default(0.0, "epochs in which the learning rate rises linearly", ge=0)
@@ -215,7 +217,9 @@ class TrainParams(_TrainingParams):
     """02_train: a network from scratch."""
 
     run_dir: str = default("outputs/train", "the run folder: everything is written here")
-    model: str = default("resnet18", "network, with options as in: resnet18 shortcut=A")
+    model: str = default(
+        "resnet10 widen_factor=0.25 conv1_t_size=3", "network, with options as in: resnet18 shortcut=A"
+    )
 
     _model = field_validator("model")(_check_model)
 
@@ -224,7 +228,8 @@ class FinetuneParams(_TrainingParams):
     """03_finetune: a trained network on new classes. 0, an empty list or '' take the checkpoint's value."""
 
     run_dir: str = default("outputs/finetune", "the run folder: everything is written here")
-    pretrained: InputPath = default("outputs/train/checkpoints/best.pt", "checkpoint to start from")
+    pretrained: InputPath = default("outputs/demo/train_resnet10/checkpoints/best.pt", "checkpoint to start from")
+    table: InputPath = default("outputs/demo/motion_finetune/table.csv", "annotation table written by 01_data_prep")
     model: str = default("", "network of the checkpoint; empty: as it says itself")
     train_from: str = default("all", "all, head, or a module's name (layer4): what lies before it is frozen")
     frozen_bn: bool = default(True, "frozen layers keep their batch-norm statistics too")
@@ -236,9 +241,9 @@ class FinetuneParams(_TrainingParams):
     std: list[Annotated[float, Field(gt=0)]] = default(
         [], "of R, G, B on the 0-1 scale; empty: the checkpoint's", max_length=3
     )
-    lr: float = default(0.01, "learning rate after warm-up", gt=0)
-    epochs: Positive = default(10, "passes over the training videos")
-    milestones: list[Positive] = default([5, 8], "multistep: epochs after which the rate is multiplied by gamma")
+    lr: float = default(0.001, "learning rate after warm-up", gt=0)
+    epochs: Positive = default(5, "passes over the training videos")
+    milestones: list[Positive] = default([3, 4], "multistep: epochs after which the rate is multiplied by gamma")
 
     _model = field_validator("model")(lambda spec: _check_model(spec) if spec else spec)
 
@@ -247,8 +252,8 @@ class VideoAccuracyParams(_DeviceParams):
     """04_video_accuracy: a checkpoint's clip and video accuracy on one subset."""
 
     run_dir: str = default("outputs/video_accuracy", "the run folder: everything is written here")
-    checkpoint: InputPath = default("outputs/train/checkpoints/best.pt", "checkpoint to evaluate")
-    table: InputPath = default("outputs/data/table.csv", "annotation table written by 01_data_prep")
+    checkpoint: InputPath = default("outputs/demo/train_resnet10/checkpoints/best.pt", "checkpoint to evaluate")
+    table: InputPath = default("outputs/demo/motion/table.csv", "annotation table written by 01_data_prep")
     subset: Literal["training", "validation", "testing"] = default("validation", "training, validation or testing")
     protocol: Literal["clip", "video", "views"] = default(
         "video", "clip: the centre clip; video: all non-overlapping clips; views: num_clips x num_crops"
@@ -293,7 +298,7 @@ class CompareParams(Params):
     """06_compare: any set of run folders in one table and one plot."""
 
     run_dir: str = default("outputs/compare", "the run folder: everything is written here")
-    runs: list[str] = default(["outputs/*"], "run folders; * and ** as in a shell", min_length=1)
+    runs: list[str] = default(["outputs/demo/*"], "run folders; * and ** as in a shell", min_length=1)
     accuracy: Literal["video_top1", "video_top5", "clip_top1", "clip_top5"] = default(
         "video_top1", "the accuracy to plot: video_top1, video_top5, clip_top1 or clip_top5"
     )

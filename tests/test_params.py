@@ -37,10 +37,10 @@ def test_all_errors_come_at_once_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("model", "values", "words"),
     [
-        (TrainParams, {"crop_size": 200}, "crop_size: 200: larger than short_side 128"),
+        (TrainParams, {"crop_size": 200}, "crop_size: 200: larger than short_side 48"),
         (TrainParams, {"nesterov": True, "momentum": 0}, "nesterov: True"),
         (TrainParams, {"schedule": "multistep", "milestones": [5, 3]}, "milestones: [5, 3]: they must rise"),
-        (TrainParams, {"warmup_epochs": 30}, "warmup_epochs: 30: must be below epochs 20"),
+        (TrainParams, {"warmup_epochs": 30}, "warmup_epochs: 30: must be below epochs 8"),
         (TrainParams, {"model": "resnet19"}, "resnet18"),
         (TrainParams, {"model": "resnet18 shortcutt=A"}, "shortcut"),
         (TrainParams, {"std": [0.1, 0.2]}, "std"),

@@ -173,6 +173,8 @@ def test_runs_are_done_skipped_repeated_and_blocked(project):
     notebook = project / "notebooks" / "06_compare.ipynb"
     notebook.write_text(notebook.read_text().replace("epoch of", "epoch with"))
     assert states(run_batch(read(project, steps[0]), project)) == {"good": "done"}
+    assert states(run_batch(read(project, steps[0]), project, force=True)) == {"good": "done"}
+    assert {path.name for path in out.iterdir()} >= {"good", "good~1", "good~2"}
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ TINY = {
     "flip": False,
     "batch_size": 8,
     "epochs": 2,
+    "optimizer": "sgd",
     "lr": 0.01,
     "num_workers": 0,
     "precision": "float32",
@@ -249,7 +250,7 @@ def test_schedules(optimizer):
 
 
 def test_plateau_waits_for_patience_and_is_part_of_the_checkpoint():
-    p = TrainParams.build({"lr": 1.0, "schedule": "plateau", "patience": 1, "gamma": 0.5}, "test")
+    p = TrainParams.build({"lr": 1.0, "optimizer": "sgd", "schedule": "plateau", "patience": 1, "gamma": 0.5}, "test")
     optimizer = make_optimizer(p, [torch.nn.Parameter(torch.zeros(1))])
     schedule, found = Schedule(p, optimizer, 1), []
     for loss in (1.0, 0.9, 0.95, 0.95, 0.95, 0.95, 0.8):

@@ -213,7 +213,7 @@ def test_unusable_arguments(make):
     for indices in ([], [0.5], [[1, 2]]):
         with pytest.raises(ValueError, match="indices must be"):
             read_frames(make("plain.mp4"), indices)
-    with pytest.raises(ValueError, match='got "opencv"|got \'opencv\''):
+    with pytest.raises(ValueError, match="got \"opencv\"|got 'opencv'"):
         read_frames(make("plain.mp4"), [0], backend="opencv")
 
 

@@ -51,7 +51,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such annotation table. Notebook 01_data_prep writes one; is the path right?")
+        raise DataError(f"{path}: no such annotation table. Notebook 01_data_prep writes one (and `make demo` some)")
     text = {name: str for name in COLUMNS if name not in NUMBERS}
     table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
     missing = [name for name in COLUMNS if name not in table.columns]

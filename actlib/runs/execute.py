@@ -40,8 +40,8 @@ class Outcome:
 def run_batch(batch: Batch, root: Path, *, force: bool = False) -> list[Outcome]:
     """Execute the runs of `batch`, `batch.workers` at a time, each as soon as what it builds on is finished.
 
-    `force` repeats what is done already. On KeyboardInterrupt or SIGTERM the runs in progress are stopped, with
-    all their processes, and noted as failed; the exception goes on to the caller.
+    `force` repeats what is done already, from the beginning. On KeyboardInterrupt or SIGTERM the runs in progress
+    are stopped, with all their processes, and noted as failed; the exception goes on to the caller.
     """
     fingerprints = batch.fingerprints(root)
     running: dict[Future, Run] = {}
@@ -60,7 +60,8 @@ def run_batch(batch: Batch, root: Path, *, force: bool = False) -> list[Outcome]
                 if state == "ready":
                     number = len(outcomes) + len(running) + 1
                     print(f"[{number}/{len(batch.runs)}] {run.name}: {run.notebook} …", flush=True)
-                    running[pool.submit(_execute, run, batch, root, fingerprints[run.name], processes)] = run
+                    job = pool.submit(_execute, run, batch, root, fingerprints[run.name], processes, force)
+                    running[job] = run
                 elif state != "waiting":
                     why = "" if state == "skipped" else "needs a run that failed"
                     outcomes[run.name] = _tell(Outcome(run, state, why=why), root)
@@ -147,10 +148,10 @@ def _read(path: Path) -> dict:
         return {}
 
 
-def _execute(run: Run, batch: Batch, root: Path, fingerprint: str, processes: _Processes) -> Outcome:
+def _execute(run: Run, batch: Batch, root: Path, fingerprint: str, processes: _Processes, force: bool) -> Outcome:
     folder = root / run.folder
     try:
-        _claim(folder, fingerprint)
+        _claim(folder, fingerprint, fresh=force)
     except RuntimeError as error:
         return Outcome(run, "failed", why=str(error))
     write_json(folder / "batch.json", {"batch": str(batch.path), "step": run.step, "fingerprint": fingerprint})
@@ -179,20 +180,21 @@ def _execute(run: Run, batch: Batch, root: Path, fingerprint: str, processes: _P
     return Outcome(run, "failed" if why else "done", time.monotonic() - begin, why)
 
 
-def _claim(folder: Path, fingerprint: str) -> None:
-    """Make the run folder ready: what another set of parameters left there is put aside, what this one left when
-    it was stopped stays, to be continued. Raises RuntimeError if a process is at work in it."""
+def _claim(folder: Path, fingerprint: str, fresh: bool) -> None:
+    """Make the run folder ready: what another set of parameters left there is put aside (with `fresh` anything is),
+    what this one left when it was stopped stays, to be continued. Raises RuntimeError if a process is at work in it."""
     status = _read(folder / "status.json")
     if status.get("state") == "running" and psutil.pid_exists(int(status.get("pid", -1))):
         with contextlib.suppress(psutil.Error):
             if "ipykernel" in " ".join(psutil.Process(status["pid"]).cmdline()):
                 raise RuntimeError(f"{folder}: process {status['pid']} is at work in this run folder")
-    if folder.exists() and _read(folder / "batch.json").get("fingerprint") != fingerprint and any(folder.iterdir()):
+    other = fresh or _read(folder / "batch.json").get("fingerprint") != fingerprint
+    if other and folder.exists() and any(folder.iterdir()):
         number = 1
         while (aside := folder.with_name(f"{folder.name}~{number}")).exists():
             number += 1
         folder.rename(aside)
-        print(f"    other parameters or another notebook: the earlier results are now in {aside.name}", flush=True)
+        print(f"    the earlier results of {folder.name} are now in {aside.name}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("result.json", "notebook.ipynb"):
         (folder / name).unlink(missing_ok=True)
