@@ -86,6 +86,11 @@ def test_any_run_folders_become_one_table(tmp_path):
         compare.read_runs([str(tmp_path)])
 
 
+def test_tables_for_people():
+    table = pd.DataFrame({"a": [1.0, np.nan], "b": [0.04771, 93.75], "c": ["x", None], "d": [18434.0, 2.0]})
+    assert compare.for_display(table).to_numpy().tolist() == [["1", "0.0477", "x", "18,434"], ["", "93.8", "", "2"]]
+
+
 def boxes_overlap(texts, figure):
     figure.canvas.draw()
     boxes = [matplotlib.text.Text.get_window_extent(text) for text in texts]  # without the arrow

@@ -88,3 +88,16 @@ def describe_accuracy(runs: pd.DataFrame, accuracy: str) -> tuple[str, str]:
     else:
         note = protocols[0] if len(protocols) == 1 else "several protocols: see runs.csv"
     return f"{level} top-{rank} accuracy, %", note
+
+
+def for_display(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as a person reads it: numbers to three digits, counts without a point, nothing where nothing is."""
+
+    def shown(value) -> str:
+        if pd.isna(value):
+            return ""
+        if isinstance(value, float):
+            return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
+        return str(value)
+
+    return table.map(shown)

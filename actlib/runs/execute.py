@@ -20,7 +20,7 @@ import psutil
 
 from actlib.files import write_json, write_text
 from actlib.runs.batch import Batch, Run
-from actlib.runs.folder import now
+from actlib.runs.folder import in_words, now
 
 STOP_S = 5.0  # how long a process may take to end by itself once it is told to
 ECHO = "epoch "  # lines of a notebook that the terminal shows too; log.txt has them all
@@ -235,12 +235,7 @@ def stop(pid: int) -> None:
 def headline(folder: Path) -> str:
     """The numbers of a run's result.json on one line, each with its protocol."""
     numbers = _read(folder / "result.json").get("numbers", {})
-    told = []
-    for name, entry in numbers.items():
-        of = f"{entry['videos']:,} of {entry['expected']:,} videos" if "expected" in entry else ""
-        where = ", ".join(each for each in (entry.get("protocol", ""), of) if each)
-        told.append(f"{name} {entry['value']:.4g}" + (f" ({where})" if where else ""))
-    return "; ".join(told)
+    return "; ".join(in_words(name, entry) for name, entry in numbers.items())
 
 
 def summary(outcomes: list[Outcome]) -> str:

@@ -38,6 +38,13 @@ def number(value: float, *, protocol: str = "", videos: int | None = None, expec
     return {name: each for name, each in entry.items() if each not in ("", None)}
 
 
+def in_words(name: str, entry: dict) -> str:
+    """A headline number as it is shown: `video_top1 71.2 (10 clips × 3 crops @ 256, 18,434 of 19,796 videos)`."""
+    of = f"{entry['videos']:,} of {entry['expected']:,} videos" if "expected" in entry else ""
+    where = ", ".join(each for each in (entry.get("protocol", ""), of) if each)
+    return f"{name} {entry['value']:.4g}" + (f" ({where})" if where else "")
+
+
 class RunFolder:
     """The folder of one run. `start` makes it; `path(name)` is where a file of it goes; `finish` ends the run."""
 
