@@ -14,10 +14,16 @@ from actlib.params import NOTEBOOKS
 
 SMALLEST = {
     "01_data_prep": {"training_videos": 3, "validation_videos": 2},
-    "02_train": {"epochs": 2, "warmup_epochs": 0, "precision": "float32", "memory_format": "contiguous"},
-    "03_finetune": {"epochs": 1, "precision": "float32", "memory_format": "contiguous"},
-    "04_video_accuracy": {"precision": "float32", "memory_format": "contiguous", "batch_size": 4},
-    "05_flops": {"batch_size": 2, "precision": "float32"},
+    "02_train": {
+        "epochs": 2,
+        "num_workers": 0,
+        "warmup_epochs": 0,
+        "precision": "float32",
+        "memory_format": "contiguous",
+    },
+    "03_finetune": {"epochs": 1, "num_workers": 0, "precision": "float32", "memory_format": "contiguous"},
+    "04_video_accuracy": {"precision": "float32", "memory_format": "contiguous", "batch_size": 4, "num_workers": 0},
+    "05_flops": {"batch_size": 2, "precision": "float32", "models": ["resnet10 widen_factor=0.25"]},
     "06_compare": {},
 }
 
