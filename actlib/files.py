@@ -49,3 +49,11 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, value) -> Path:
     """Strict JSON: a NaN is an error here, not a file that other programs cannot read."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def put_aside(folder: str | Path) -> Path:
+    """Rename `folder` to the first free of name~1, name~2, …, so that nothing in it is overwritten. Returns that."""
+    folder, number = Path(folder), 1
+    while (aside := folder.with_name(f"{folder.name}~{number}")).exists():
+        number += 1
+    return folder.rename(aside)

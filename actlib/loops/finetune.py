@@ -6,7 +6,7 @@ from torch import nn
 from actlib.loops.checkpoint import CheckpointError, ForeignFileError, read_checkpoint
 from actlib.models import ModelError, VideoModel, create_from_spec, load_weights
 
-INHERITED = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std")
+PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std")
 
 
 def inherit_preprocessing(p, source: str = "pretrained"):
@@ -16,7 +16,7 @@ def inherit_preprocessing(p, source: str = "pretrained"):
     where the file has no preprocessing (weights from elsewhere) and `p` leaves something open.
     """
     path = getattr(p, source, "")
-    missing = [name for name in INHERITED if hasattr(p, name) and not getattr(p, name)]
+    missing = [name for name in PREPROCESSING if hasattr(p, name) and not getattr(p, name)]
     if not path or not missing:
         return p
     found = read_checkpoint(path)["preprocessing"]

@@ -15,17 +15,16 @@ from actlib.datasets.clips import TrainingClips, training_loader
 from actlib.datasets.protocol import Protocol
 from actlib.datasets.table import DataError, class_names, read_table, rows_of
 from actlib.datasets.transforms import train_transform
-from actlib.files import write_with
+from actlib.files import put_aside, write_with
 from actlib.loops.checkpoint import CheckpointError, random_states, read_checkpoint, restore_random_states
 from actlib.loops.device import pick_device
-from actlib.loops.finetune import freeze, inherit_preprocessing, pretrained_model, trainable
+from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, pretrained_model, trainable
 from actlib.loops.optim import Schedule, make_optimizer
 from actlib.models import VideoModel, create_from_spec
 from actlib.models.execution import Execution, choose
 
 # Parameters that may differ between a checkpoint and the run that goes on from it.
 FREE_ON_RESUME = {"run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "device", "num_workers"}
-PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std")
 MIRRORED = (("left", "right"), ("counterclockwise", "clockwise"))
 
 
@@ -157,10 +156,7 @@ def _resume_path(p) -> Path | None:
         return last if last.is_file() else None
     if p.resume == "never":
         if folder.exists():
-            number = 1
-            while (aside := folder.with_name(f"checkpoints~{number}")).exists():
-                number += 1
-            folder.rename(aside)
+            put_aside(folder)
         return None
     return Path(p.resume)
 

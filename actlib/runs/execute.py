@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from actlib.files import write_json, write_text
+from actlib.files import put_aside, write_json, write_text
 from actlib.runs.batch import Batch, Run
 from actlib.runs.folder import in_words, now
 
@@ -190,10 +190,7 @@ def _claim(folder: Path, fingerprint: str, fresh: bool) -> None:
                 raise RuntimeError(f"{folder}: process {status['pid']} is at work in this run folder")
     other = fresh or _read(folder / "batch.json").get("fingerprint") != fingerprint
     if other and folder.exists() and any(folder.iterdir()):
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}~{number}")).exists():
-            number += 1
-        folder.rename(aside)
+        aside = put_aside(folder)
         print(f"    the earlier results of {folder.name} are now in {aside.name}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("result.json", "notebook.ipynb"):
