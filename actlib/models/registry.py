@@ -61,7 +61,7 @@ class VideoModel(nn.Module):
         raise NotImplementedError
 
     def new_classifier(self, in_features: int, num_classes: int) -> nn.Module:
-        """A fresh head, initialised as the family's paper or reference code does."""
+        """A fresh head, linear or a convolution, initialised as the family's paper or reference code does."""
         return nn.Linear(in_features, num_classes)
 
     def reset_classifier(self, num_classes: int, dropout: float | None = None) -> None:
@@ -72,7 +72,8 @@ class VideoModel(nn.Module):
                 raise ModelError(f"dropout={dropout!r}: a probability from 0 to below 1 is needed")
             self.get_submodule(self.dropout_name).p = dropout
         old = self.get_submodule(self.classifier_name)
-        fresh = self.new_classifier(old.in_features, num_classes)
+        in_features = old.in_features if isinstance(old, nn.Linear) else old.in_channels
+        fresh = self.new_classifier(in_features, num_classes)
         self.set_submodule(self.classifier_name, fresh.to(old.weight))
         self.num_classes = num_classes
 

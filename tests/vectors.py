@@ -1,0 +1,102 @@
+"""Numbers from the reference implementations, and how a test rebuilds the network and input they belong to.
+
+data/models/*.json: one network each, its tensors filled from their names (`fill`), its input seeded, and what the
+reference code then answers: state-dict layout, logits, parameter and MAC counts.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from actlib.models import VideoModel, create_from_spec, format_spec
+
+VECTORS = sorted((Path(__file__).parent / "data" / "models").glob("*.json"))
+
+
+def read_vector(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def create_on_meta(spec: str, num_classes: int) -> VideoModel:
+    """A model without storage: its structure alone, at no cost."""
+    with torch.device("meta"):
+        return create_from_spec(spec, num_classes)
+
+
+def fill(key: str, shape: tuple[int, ...], gain: float) -> torch.Tensor:
+    """The values that the vectors' recipe gives a tensor of this name and shape."""
+    random = np.random.RandomState(zlib.crc32(key.encode("utf-8")) & 0x7FFFFFFF)
+    if key.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.long)
+    values = random.standard_normal(shape)
+    if key.endswith("running_mean"):
+        values *= 0.1
+    elif key.endswith("running_var"):
+        values = np.exp(0.2 * values)
+    elif len(shape) == 1 and key.endswith("weight"):
+        values = 1 + 0.1 * values
+    elif key.endswith("bias"):
+        values *= 0.1
+    else:
+        values *= gain * np.sqrt(2 / np.prod(shape[1:]))
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def vector_spec(vector: dict) -> str:
+    """The spec in this project's words of a network that a vector file describes in the references' words."""
+    build = vector["build"]
+    name, options = _NAMES[build["family"]](build)
+    renamed = {ours: build[theirs] for theirs, ours in _OPTIONS.items() if theirs in build}
+    for theirs, ours in {"no_max_pool": "max_pool", "without_t_stride": "temporal_stride"}.items():
+        if theirs in build:
+            renamed[ours] = not build[theirs]
+    if build["family"] in ("resnext", "wideresnet", "densenet"):
+        renamed["release"] = 2020 if "branch master" in vector["source"] and "3D-ResNets" in vector["source"] else 2018
+    return format_spec(name, renamed | options)
+
+
+_OPTIONS = {
+    "shortcut": "shortcut",
+    "conv1_t_size": "conv1_t_size",
+    "conv1_t_stride": "conv1_t_stride",
+    "widen_factor": "widen_factor",
+    "widen_k": "widen_k",
+    "cardinality": "cardinality",
+    "width_mult": "width_mult",
+    "groups": "groups",
+    "version": "version",
+    "pooling_method": "pooling",
+    "blending_frames": "blending_frames",
+    "blending_method": "blending_method",
+    "dw_conv": "depthwise",
+    "dw_t_conv": "depthwise_temporal",
+}
+
+
+def _with_depth(build: dict) -> tuple[str, dict]:
+    family = {"resnet2p1d": "r2plus1d"}.get(build["family"], build["family"])
+    return f"{family}{build['depth']}", {}
+
+
+def _per_frame(build: dict) -> tuple[str, dict]:
+    network = f"resnet{build['depth']}" if build["family"] == "resnet2d" else "inception_v1"
+    return f"{build['temporal_module'].lower()}_{network}", {"num_frames": build["frames"]}
+
+
+def _plain(build: dict) -> tuple[str, dict]:
+    return build["family"] + ("_nl" if build.get("non_local") else ""), {}
+
+
+_NAMES = {
+    **dict.fromkeys(
+        ("resnet", "preresnet", "wideresnet", "resnext", "densenet", "resnet2p1d", "i3d_resnet", "s3d_resnet"),
+        _with_depth,
+    ),
+    **dict.fromkeys(("resnet2d", "inception_v1"), _per_frame),
+    **dict.fromkeys(
+        ("c3d", "squeezenet", "mobilenet", "mobilenetv2", "shufflenet", "shufflenetv2", "i3d_r50", "i3d", "s3d"), _plain
+    ),
+}
