@@ -1,5 +1,7 @@
 """Model names, options and specs: what is accepted, and what a refusal says."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -13,12 +15,21 @@ from actlib.models import (
     parse_spec,
 )
 from actlib.models.registry import register_model
+from actlib.models.torchvision_models import NAMES
 
 
 def test_list_models():
     names = list_models()
     assert names.index("resnet18") < names.index("resnet101")
-    assert len(names) == len(set(names)) == 18
+    families = Counter(name.rstrip("0123456789") for name in names if not name.startswith("tv_"))
+    assert families == {
+        **{"resnet": 7, "preresnet": 6, "wideresnet": 1, "resnext": 3, "densenet": 4, "r2plus1d": 7},
+        **{"c3d": 1, "squeezenet": 1, "mobilenet": 1, "mobilenetv": 1, "shufflenet": 1, "shufflenetv": 1},
+        **{"i3d_r": 1, "i3d_r50_nl": 1, "i3d": 1, "s3d": 1, "i3d_resnet": 5, "s3d_resnet": 5},
+        **{f"{kind}_resnet": 5 for kind in ("tsn", "tam", "tsm")},
+        **{f"{kind}_inception_v": 1 for kind in ("tsn", "tam", "tsm")},
+    }
+    assert {name for name in names if name.startswith("tv_")} == {f"tv_{name}" for name in NAMES}
     assert model_options("resnet50") == {
         "shortcut": "B",
         "conv1_t_size": 7,

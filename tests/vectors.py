@@ -53,7 +53,7 @@ def vector_spec(vector: dict) -> str:
     for theirs, ours in {"no_max_pool": "max_pool", "without_t_stride": "temporal_stride"}.items():
         if theirs in build:
             renamed[ours] = not build[theirs]
-    if build["family"] in ("resnext", "wideresnet", "densenet"):
+    if build["family"] in ("preresnet", "resnext", "wideresnet", "densenet"):
         renamed["release"] = 2020 if "branch master" in vector["source"] and "3D-ResNets" in vector["source"] else 2018
     return format_spec(name, renamed | options)
 
@@ -86,6 +86,10 @@ def _per_frame(build: dict) -> tuple[str, dict]:
     return f"{build['temporal_module'].lower()}_{network}", {"num_frames": build["frames"]}
 
 
+def _c3d(build: dict) -> tuple[str, dict]:
+    return "c3d", {"num_frames": build["frames"], "crop_size": build["size"]}
+
+
 def _plain(build: dict) -> tuple[str, dict]:
     return build["family"] + ("_nl" if build.get("non_local") else ""), {}
 
@@ -97,6 +101,7 @@ _NAMES = {
     ),
     **dict.fromkeys(("resnet2d", "inception_v1"), _per_frame),
     **dict.fromkeys(
-        ("c3d", "squeezenet", "mobilenet", "mobilenetv2", "shufflenet", "shufflenetv2", "i3d_r50", "i3d", "s3d"), _plain
+        ("squeezenet", "mobilenet", "mobilenetv2", "shufflenet", "shufflenetv2", "i3d_r50", "i3d", "s3d"), _plain
     ),
+    "c3d": _c3d,
 }

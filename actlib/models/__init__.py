@@ -1,6 +1,27 @@
 """The networks, one file a family. Importing the package registers them all."""
 
-from actlib.models import mobilenetv2, resnet, resnet2d  # noqa: F401  (each registers its models)
+from actlib.models import (  # noqa: F401  (each registers its models)
+    c3d,
+    densenet,
+    i3d,
+    i3d_r50,
+    i3d_resnet,
+    inception_v1,
+    mobilenet,
+    mobilenetv2,
+    preresnet,
+    r2plus1d,
+    resnet,
+    resnet2d,
+    resnext,
+    s3d,
+    s3d_resnet,
+    shufflenet,
+    shufflenetv2,
+    squeezenet,
+    torchvision_models,
+    wideresnet,
+)
 from actlib.models.registry import (
     ModelError,
     VideoModel,

@@ -10,6 +10,7 @@ State dicts equal those of okankop/Efficient-3DCNNs. Widths are truncated; the l
 import torch
 from torch import nn
 
+from actlib.models.mobilenet import conv_norm_relu, depthwise_conv
 from actlib.models.registry import VideoModel, register_model, scale_width
 from actlib.models.resnet import init_conv_and_norm
 
@@ -28,25 +29,17 @@ STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
 
 
-def _conv_norm_relu6(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int | tuple[int, int, int] = 1, groups: int = 1
-) -> list[nn.Module]:
-    return [
-        nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False),
-        nn.BatchNorm3d(out_channels),
-        nn.ReLU6(inplace=True),
-    ]
-
-
 class InvertedResidual(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int):
         super().__init__()
         hidden = in_channels * expansion
         self.has_shortcut = stride == 1 and in_channels == out_channels
-        expand = _conv_norm_relu6(in_channels, hidden, kernel_size=1) if expansion > 1 else []
+        expand = conv_norm_relu(in_channels, hidden, kernel_size=1, relu=nn.ReLU6) if expansion > 1 else ()
         self.conv = nn.Sequential(
             *expand,
-            *_conv_norm_relu6(hidden, hidden, kernel_size=3, stride=stride, groups=hidden),
+            depthwise_conv(hidden, stride),
+            nn.BatchNorm3d(hidden),
+            nn.ReLU6(inplace=True),
             nn.Conv3d(hidden, out_channels, kernel_size=1, bias=False),
             nn.BatchNorm3d(out_channels),
         )
@@ -65,7 +58,7 @@ class MobileNetV2(VideoModel):
         super().__init__()
         self.num_classes = num_classes
         channels = scale_width(STEM_CHANNELS, "width_mult", width_mult)
-        layers = [nn.Sequential(*_conv_norm_relu6(3, channels, kernel_size=3, stride=(1, 2, 2)))]
+        layers: list[nn.Module] = [conv_norm_relu(3, channels, kernel_size=3, stride=(1, 2, 2), relu=nn.ReLU6)]
         for expansion, stage_channels, count, first_stride in STAGES:
             out_channels = scale_width(stage_channels, "width_mult", width_mult)
             for index in range(count):
@@ -73,7 +66,7 @@ class MobileNetV2(VideoModel):
                 layers.append(InvertedResidual(channels, out_channels, stride, expansion))
                 channels = out_channels
         last_channels = scale_width(LAST_CHANNELS, "width_mult", max(width_mult, 1.0))
-        layers.append(nn.Sequential(*_conv_norm_relu6(channels, last_channels, kernel_size=1)))
+        layers.append(conv_norm_relu(channels, last_channels, kernel_size=1, relu=nn.ReLU6))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), self.new_classifier(last_channels, num_classes))
         init_conv_and_norm(self)

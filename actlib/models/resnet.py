@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import VideoModel, check_choice, check_positive, register_model, scale_width
+from actlib.models.registry import ModelError, VideoModel, check_choice, check_positive, register_model, scale_width
 
 BLOCK_COUNTS = {
     10: (1, 1, 1, 1),
@@ -38,12 +38,24 @@ def init_conv_and_norm(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def conv3x3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d:
-    return nn.Conv3d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
+def conv3x3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv3d:
+    return nn.Conv3d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv3d:
     return nn.Conv3d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+
+
+def stem_conv(channels: int, t_size: int, t_stride: int) -> nn.Conv3d:
+    """The first convolution: `t_size`×7×7 over RGB with stride `t_stride`×2×2. An even `t_size` adds a frame."""
+    padding = (t_size // 2, 3, 3)
+    return nn.Conv3d(3, channels, (t_size, 7, 7), stride=(t_stride, 2, 2), padding=padding, bias=False)
+
+
+def check_release(release: int) -> None:
+    """Of the reference: 2018 is branch CVPR2018, 2020 is master. Raises ModelError for another."""
+    if release not in (2018, 2020):
+        raise ModelError(f"release={release!r}: use 2018 (branch CVPR2018) or 2020 (master)")
 
 
 class ShortcutA(nn.Module):
@@ -89,16 +101,27 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
+    """inner: the channels between the 1×1×1 convolutions, `width` if None. groups: of the 3×3×3 convolution."""
+
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, downsample: nn.Module | None):
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        downsample: nn.Module | None,
+        inner: int | None = None,
+        groups: int = 1,
+    ):
         super().__init__()
+        inner = width if inner is None else inner
         out_channels = width * self.expansion
-        self.conv1 = conv1x1x1(in_channels, width)
-        self.bn1 = nn.BatchNorm3d(width)
-        self.conv2 = conv3x3x3(width, width, stride)
-        self.bn2 = nn.BatchNorm3d(width)
-        self.conv3 = conv1x1x1(width, out_channels)
+        self.conv1 = conv1x1x1(in_channels, inner)
+        self.bn1 = nn.BatchNorm3d(inner)
+        self.conv2 = conv3x3x3(inner, inner, stride, groups)
+        self.bn2 = nn.BatchNorm3d(inner)
+        self.conv3 = conv1x1x1(inner, out_channels)
         self.bn3 = nn.BatchNorm3d(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
@@ -116,6 +139,7 @@ class ResNet3D(VideoModel):
     """Stem, four stages of residual blocks, the mean over T, H and W, a linear layer.
 
     block: a class like BasicBlock; block_counts: blocks in each stage; widths: each stage's width before `expansion`.
+    stem_width: the stem's channels, the first stage's width if None. block_options: further options of `block`.
     """
 
     def __init__(
@@ -129,22 +153,16 @@ class ResNet3D(VideoModel):
         conv1_t_size: int,
         conv1_t_stride: int,
         max_pool: bool,
+        stem_width: int | None = None,
+        **block_options: int,
     ):
         super().__init__()
         check_choice("shortcut", shortcut, ("A", "B"))
         check_positive("conv1_t_size", conv1_t_size)
         check_positive("conv1_t_stride", conv1_t_stride)
         self.num_classes = num_classes
-        channels = widths[0]
-        self.conv1 = nn.Conv3d(
-            3,
-            channels,
-            kernel_size=(conv1_t_size, 7, 7),
-            stride=(conv1_t_stride, 2, 2),
-            padding=(conv1_t_size // 2, 3, 3),
-            bias=False,
-        )
-        self.bn1 = nn.BatchNorm3d(channels)
+        channels = widths[0] if stem_width is None else stem_width
+        self.add_stem(channels, conv1_t_size, conv1_t_stride)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool3d(kernel_size=3, stride=2, padding=1) if max_pool else nn.Identity()
         for stage, (count, width) in enumerate(zip(block_counts, widths), start=1):
@@ -152,15 +170,25 @@ class ResNet3D(VideoModel):
             blocks = []
             for index in range(count):
                 stride = 2 if stage > 1 and index == 0 else 1
-                blocks.append(block(channels, width, stride, make_shortcut(shortcut, channels, out_channels, stride)))
+                downsample = make_shortcut(shortcut, channels, out_channels, stride)
+                blocks.append(block(channels, width, stride, downsample, **block_options))
                 channels = out_channels
             self.add_module(f"layer{stage}", nn.Sequential(*blocks))
         self.dropout = nn.Dropout(0.0)  # none in the reference; reset_classifier can set one for fine-tuning
         self.fc = self.new_classifier(channels, num_classes)
         init_conv_and_norm(self)
 
+    def add_stem(self, channels: int, t_size: int, t_stride: int) -> None:
+        """Register the layers before the max-pool; the convolution spans `t_size` frames and strides by `t_stride`."""
+        self.conv1 = stem_conv(channels, t_size, t_stride)
+        self.bn1 = nn.BatchNorm3d(channels)
+
+    def stem(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, 3, T, H, W). Returns what enters the max-pool."""
+        return self.relu(self.bn1(self.conv1(x)))
+
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.stem(x))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
         return x

@@ -1,97 +1,34 @@
-"""2-D ResNets over the frames of a clip, with (TAM) and without (TSN) a module that mixes the frames.
+"""2-D ResNets over the frames of a clip, alone (TSN) or with a module that mixes the frames (TAM, TSM).
 
 TSN: "Temporal Segment Networks" (Wang et al., ECCV 2016): every frame on its own, the frames' logits averaged.
-TAM: the temporal aggregation module of "More Is Less: Learning Efficient Video Representations by Big-Little Network
-and Depthwise Temporal Aggregation" (Fan et al., NeurIPS 2019), in front of the first convolution of every block:
-    TAM(x)[t] = ReLU(blend over j of W_j · x[t + j]),   j = -r/2 … r/2,   x outside the clip is 0
-with r = `blending_frames`, W_j a 1×1 convolution (depthwise, or over all channels) and blend the sum or the maximum.
-The block is that of the image network: y = ReLU(F(TAM(x)) + S(x)), S the identity or conv 1×1 and BN.
+TAM: the temporal aggregation module (Fan et al., NeurIPS 2019) in front of the first convolution of every block:
+    y = ReLU(F(TAM(x)) + S(x)),   F and S of the image network: S is the identity or conv 1×1 and BN
+TSM: the temporal shift (Lin et al., ICCV 2019), placed
+    residual:  y = ReLU(F(shift(x)) + S(x)),   in depths 101 and 152 in every second block only, from the first
+    inplace:   y = ReLU(F(shift(x)) + S(shift(x))),   in every block
 With `temporal_stride`, a pool of 3 frames and stride 2 follows each of the first three stages.
-State dicts equal those of IBM/action-recognition-pytorch, and without TAM those of torchvision's ResNets.
+temporal.py has the equations of TAM and of the shift. State dicts of TSN and TAM equal those of
+IBM/action-recognition-pytorch; those of TSN and TSM equal torchvision's ResNets. mit-han-lab/temporal-shift-module has
+the same TSM with other key prefixes (`mit_tsm_key`), and without temporal stride.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import ModelError, VideoModel, check_choice, check_positive, register_model, scale_width
+from actlib.models.registry import check_choice, check_positive, register_model, scale_width
 from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, init_conv_and_norm
+from actlib.models.temporal import (
+    PLACEMENTS,
+    SMALL_HEAD_STD,
+    FrameClassifier,
+    TemporalAggregation,
+    TemporalShift,
+    fold_time,
+    temporal_pool,
+    unfold_time,
+)
 
 DEPTHS = (18, 34, 50, 101, 152)
-
-
-def fold_time(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, T, H, W) to a batch of images (B·T, C, H, W)."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def unfold_time(x: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """(B·T, C, H, W) back to (B, C, T, H, W)."""
-    return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
-
-
-def temporal_pool(x: torch.Tensor, num_frames: int, method: str) -> tuple[torch.Tensor, int]:
-    """Pool 3 frames with stride 2, one frame of padding at either end. x: (B·T, C, H, W); returns it and the new T.
-
-    The average counts the padding as zeros. It is padded by hand since avg_pool3d refuses clips under 3 frames.
-    """
-    clips = unfold_time(x, num_frames)
-    if method == "max":
-        clips = F.max_pool3d(clips, (3, 1, 1), (2, 1, 1), (1, 0, 0))
-    else:
-        clips = F.avg_pool3d(F.pad(clips, (0, 0, 0, 0, 1, 1)), (3, 1, 1), (2, 1, 1))
-    return fold_time(clips), clips.shape[2]
-
-
-def shift_time(x: torch.Tensor, offset: int) -> torch.Tensor:
-    """x: (B, T, …). Returns y with y[:, t] = x[:, t + offset], zero where that lies outside the clip."""
-    if offset == 0:
-        return x
-    num_frames = x.shape[1]
-    offset = max(-num_frames, min(offset, num_frames))
-    inside = x[:, max(offset, 0) : num_frames + min(offset, 0)]
-    return F.pad(inside, (0, 0) * (x.ndim - 2) + (max(-offset, 0), max(offset, 0)))
-
-
-class FrameWeight(nn.Module):
-    """W_j: a 1×1 convolution without bias, depthwise or over all channels."""
-
-    def __init__(self, channels: int, depthwise: bool):
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels, kernel_size=1, groups=channels if depthwise else 1, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc1(x)
-
-
-class TemporalAggregation(nn.Module):
-    """TAM, the equation at the top of this file. x: (B·T, C, H, W) in and out."""
-
-    def __init__(self, channels: int, blending_frames: int, blending_method: str, depthwise: bool):
-        super().__init__()
-        check_choice("blending_method", blending_method, ("sum", "max"))
-        if blending_frames < 1:
-            raise ModelError(f"blending_frames={blending_frames}: at least 1 is needed, the frame itself")
-        self.blend = torch.add if blending_method == "sum" else torch.maximum
-        if blending_frames == 3:  # the reference has names of their own, in this order, for the usual window
-            for name in ("prev_se", "next_se", "curr_se"):
-                self.add_module(name, FrameWeight(channels, depthwise))
-        else:
-            self.blending_layers = nn.ModuleList(FrameWeight(channels, depthwise) for _ in range(blending_frames))
-
-    def frame_weights(self) -> list[FrameWeight]:
-        """W_j from the earliest frame of the window to the latest."""
-        if hasattr(self, "curr_se"):
-            return [self.prev_se, self.curr_se, self.next_se]
-        return list(self.blending_layers)
-
-    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        weights = self.frame_weights()
-        blended = None
-        for offset, weight in enumerate(weights, start=-(len(weights) // 2)):
-            shifted = shift_time(weight(x).unflatten(0, (-1, num_frames)), offset)
-            blended = shifted if blended is None else self.blend(blended, shifted)
-        return F.relu(blended.flatten(0, 1))
 
 
 def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -104,7 +41,7 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module |
 class BasicBlock2D(nn.Module):
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int, tam: TemporalAggregation | None):
+    def __init__(self, in_channels: int, width: int, stride: int, mixer: nn.Module | None, mix_shortcut: bool):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -112,11 +49,13 @@ class BasicBlock2D(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _downsample(in_channels, width, stride)
-        self.tam = tam
+        self.tam = mixer  # the reference's name, whatever mixes the frames
+        self.mix_shortcut = mix_shortcut
 
     def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
         y = x if self.tam is None else self.tam(x, num_frames)
+        x = y if self.mix_shortcut else x
+        shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(y)))
         y = self.bn2(self.conv2(y))
         y += shortcut
@@ -126,7 +65,7 @@ class BasicBlock2D(nn.Module):
 class Bottleneck2D(nn.Module):
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, tam: TemporalAggregation | None):
+    def __init__(self, in_channels: int, width: int, stride: int, mixer: nn.Module | None, mix_shortcut: bool):
         super().__init__()
         out_channels = width * self.expansion
         self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
@@ -137,11 +76,13 @@ class Bottleneck2D(nn.Module):
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _downsample(in_channels, out_channels, stride)
-        self.tam = tam
+        self.tam = mixer  # the reference's name, whatever mixes the frames
+        self.mix_shortcut = mix_shortcut
 
     def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
         y = x if self.tam is None else self.tam(x, num_frames)
+        x = y if self.mix_shortcut else x
+        shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu(self.bn1(self.conv1(y)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -149,13 +90,13 @@ class Bottleneck2D(nn.Module):
         return self.relu(y)
 
 
-class ResNet2D(VideoModel):
+class ResNet2D(FrameClassifier):
     """An image ResNet on every frame; dropout 0.5 and the linear layer frame by frame, then the mean over the frames.
 
     num_frames is the clip length that the network is meant for. Nothing in it depends on that: T is read from the
     input, and a clip of another length works too.
-    width_mult scales the channels of every layer; the reference has only 1.0, narrower ones are for small machines.
-    tam: the options of TemporalAggregation for the TAM networks, None for TSN.
+    width_mult scales the channels of every layer; the references have only 1.0, narrower ones are for small machines.
+    tam: the options of TemporalAggregation. placement, shift_div: of the temporal shift. Without either, TSN.
     """
 
     def __init__(
@@ -167,26 +108,38 @@ class ResNet2D(VideoModel):
         temporal_stride: bool,
         pooling: str,
         width_mult: float,
-        tam: dict | None,
+        tam: dict | None = None,
+        placement: str | None = None,
+        shift_div: int | None = None,
     ):
         super().__init__()
         check_positive("num_frames", num_frames)
         check_choice("pooling", pooling, ("max", "avg"))
+        if placement is not None:
+            check_choice("placement", placement, PLACEMENTS)
+            self.head_std = SMALL_HEAD_STD
         self.num_classes = num_classes
         self.temporal_stride = temporal_stride
         self.pooling = pooling
         block = BasicBlock2D if depth < 50 else Bottleneck2D
+        counts = BLOCK_COUNTS[depth]
+        shift_every = 2 if placement == "residual" and counts[2] >= 23 else 1
         widths = [scale_width(width, "width_mult", width_mult) for width in STAGE_WIDTHS]
         channels = widths[0]
         self.conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        for stage, (count, width) in enumerate(zip(BLOCK_COUNTS[depth], widths), start=1):
+        for stage, (count, width) in enumerate(zip(counts, widths), start=1):
             blocks = []
             for index in range(count):
                 stride = 2 if stage > 1 and index == 0 else 1
-                blocks.append(block(channels, width, stride, TemporalAggregation(channels, **tam) if tam else None))
+                mixer = None
+                if tam:
+                    mixer = TemporalAggregation(channels, **tam)
+                elif placement and index % shift_every == 0:
+                    mixer = TemporalShift(channels, shift_div)
+                blocks.append(block(channels, width, stride, mixer, mix_shortcut=placement == "inplace"))
                 channels = width * block.expansion
             self.add_module(f"layer{stage}", nn.Sequential(*blocks))
         self.dropout = nn.Dropout(0.5)
@@ -203,11 +156,6 @@ class ResNet2D(VideoModel):
                 x, num_frames = temporal_pool(x, num_frames, self.pooling)
         return unfold_time(x, num_frames)
 
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        frames = features.mean(dim=(3, 4)).transpose(1, 2)  # (B, T', C)
-        logits = self.fc(self.dropout(frames.flatten(0, 1)))
-        return logits.unflatten(0, frames.shape[:2]).mean(dim=1)
-
 
 def _register(depth: int) -> None:
     def tsn(
@@ -219,7 +167,7 @@ def _register(depth: int) -> None:
         width_mult: float = 1.0,
     ) -> ResNet2D:
         common = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
-        return ResNet2D(depth, num_classes, **common, width_mult=width_mult, tam=None)
+        return ResNet2D(depth, num_classes, **common, width_mult=width_mult)
 
     def tam(
         num_classes: int,
@@ -236,7 +184,20 @@ def _register(depth: int) -> None:
         module = {"blending_frames": blending_frames, "blending_method": blending_method, "depthwise": depthwise}
         return ResNet2D(depth, num_classes, **common, width_mult=width_mult, tam=module)
 
-    for kind, entry in {"tsn": tsn, "tam": tam}.items():
+    def tsm(
+        num_classes: int,
+        *,
+        num_frames: int = 8,
+        temporal_stride: bool = False,  # TSM's own network has none
+        pooling: str = "max",
+        placement: str = "residual",
+        shift_div: int = 8,
+        width_mult: float = 1.0,
+    ) -> ResNet2D:
+        common = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
+        return ResNet2D(depth, num_classes, **common, width_mult=width_mult, placement=placement, shift_div=shift_div)
+
+    for kind, entry in {"tsn": tsn, "tam": tam, "tsm": tsm}.items():
         entry.__name__ = f"{kind}_resnet{depth}"
         entry.__doc__ = f"ResNet-{depth} on every frame, {kind.upper()}; see the top of this file."
         register_model(entry)

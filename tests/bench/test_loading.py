@@ -9,31 +9,8 @@ from actlib.datasets import video
 from actlib.datasets.clips import TrainingClips
 from actlib.datasets.table import class_names, read_table, rows_of
 from actlib.datasets.transforms import train_transform
-from actlib.models import create_from_spec
-from actlib.models.execution import Execution, measure_all
 
 ROUNDS = 5
-
-
-@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize(
-    ("spec", "shape"),
-    [
-        ("resnet10 widen_factor=0.25 conv1_t_size=3", (16, 3, 8, 48, 48)),
-        ("tam_resnet18 width_mult=0.5", (16, 3, 8, 48, 48)),
-        ("resnet18 shortcut=A", (8, 3, 16, 112, 112)),
-        ("mobilenetv2 width_mult=0.45", (8, 3, 16, 112, 112)),
-    ],
-)
-def test_precisions_and_memory_formats(spec, shape, training):
-    """Clips/s of every pair, and the best as a multiple of plain float32 contiguous."""
-    model = create_from_spec(spec, 400)
-    pairs = [Execution(p, m) for p in ("float32", "bf16") for m in ("contiguous", "channels_last")]
-    seconds = measure_all(model, shape, pairs, device=torch.device("cpu"), training=training)
-    told = ", ".join(f"{pair}: {shape[0] / each:.1f}" for pair, each in seconds.items())
-    gain = seconds[Execution()] / min(seconds.values())
-    print(f"\n{spec} {shape} clips/s: {told}; best is {gain:.2f} × plain")
-    assert gain >= 1
 
 
 def test_loading_against_bare_decord(motion_table):
