@@ -57,3 +57,12 @@ def put_aside(folder: str | Path) -> Path:
     while (aside := folder.with_name(f"{folder.name}~{number}")).exists():
         number += 1
     return folder.rename(aside)
+
+
+def project_root(start: str | Path | None = None) -> Path:
+    """The folder that holds notebooks/ and params/: `start` (the working folder) or the nearest one above it."""
+    start = Path(start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return start

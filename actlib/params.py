@@ -47,7 +47,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Above0 = Annotated[float, Field(gt=0)]
 InputPath = Annotated[str, Field(json_schema_extra={"input_path": True})]
+WeightsPath = Annotated[str, Field(json_schema_extra={"input_path": True, "weights": True})]
 
 
 class Params(BaseModel):
@@ -97,6 +99,16 @@ class Params(BaseModel):
             for name, field in fields.items()
         )
 
+    def missing_inputs(self, root: str | Path) -> dict[str, str]:
+        """What to say about each input file that is not there, by parameter; relative paths are below `root`."""
+        found = {}
+        for name, info in type(self).model_fields.items():
+            extra, value = info.json_schema_extra or {}, getattr(self, name)
+            if extra.get("input_path") and value and not (Path(root) / value).exists():
+                reason = _missing_weights(value) if extra.get("weights") else "no such file"
+                found |= {name: reason} if reason else {}
+        return found
+
     def as_yaml(self) -> str:
         """Every parameter, defaults included, as YAML that reads back to the same."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
@@ -107,11 +119,40 @@ def _literal(value: Any) -> str:
     return repr(value).replace("'", '"')
 
 
+def _missing_weights(name: str) -> str:
+    """Why weights given by name cannot be had; empty if they lie in the weights folder or can be downloaded."""
+    from actlib.models import WeightsError, find_published, find_weights
+
+    row = find_published(name)
+    if name.startswith("https://") or (row and row.url):
+        return ""
+    try:
+        find_weights(name)
+    except WeightsError as error:
+        return str(error)
+    return ""
+
+
 def _check_model(spec: str) -> str:
     from actlib.models import parse_spec  # torch is imported only where a network is named
 
     parse_spec(spec)
     return spec
+
+
+def read_factors(entries: list[str]) -> dict[str, float]:
+    """`["layer4=0.1", "head=1"]` as {"layer4": 0.1, "head": 1.0}. Raises ValueError, naming the entry."""
+    factors: dict[str, float] = {}
+    for entry in entries:
+        found = re.fullmatch(r"\s*([\w.]+)\s*=\s*(\d*\.?\d+(?:[eE][-+]?\d+)?)\s*", entry)
+        if not found or float(found[2]) == 0:
+            raise ValueError(
+                f"{entry!r}: expected module=factor, above 0, as in layer4=0.1 (train_from freezes layers)"
+            )
+        if found[1] in factors:
+            raise ValueError(f"{entry!r}: {found[1]} stands twice")
+        factors[found[1]] = float(found[2])
+    return factors
 
 
 def default(value: Any, description: str, **bounds: Any) -> Any:
@@ -164,10 +205,9 @@ class _TrainingParams(_DeviceParams):
     frame_stride: int = default(2, "step between the frames of a clip", ge=1)
     short_side: int = default(48, "pixels of the short side before a random or centre crop", ge=16)
     crop_size: int = default(48, "pixels, height and width of a clip", ge=16)
-    mean: list[float] = default([0.4345, 0.4051, 0.3775], "of R, G, B on the 0-1 scale", min_length=3, max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] = default(
-        [0.2768, 0.2713, 0.2737], "of R, G, B on the 0-1 scale", min_length=3, max_length=3
-    )
+    mean: list[float] = default([0.4345, 0.4051, 0.3775], "of the channels, 0-1 scale", min_length=3, max_length=3)
+    std: list[Above0] = default([0.2768, 0.2713, 0.2737], "of the channels, 0-1 scale", min_length=3, max_length=3)
+    channel_order: Literal["rgb", "bgr"] = default("rgb", "order of the channels, of mean and std too: rgb or bgr")
     crop: Literal["random_resized", "random", "center"] = default(
         "random_resized", "crop in training: random_resized, random or center"
     )
@@ -202,6 +242,9 @@ class _TrainingParams(_DeviceParams):
         problems = []
         if 0 < self.short_side < self.crop_size:
             problems.append(f"crop_size: {self.crop_size}: larger than short_side {self.short_side}")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) % 3:
+                problems.append(f"{name}: {getattr(self, name)}: three numbers are needed, one a channel")
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             problems.append("nesterov: True: needs momentum above 0 and dampening 0")
         if self.schedule == "multistep" and self.milestones != sorted(set(self.milestones)):
@@ -228,24 +271,40 @@ class FinetuneParams(_TrainingParams):
     """03_finetune: a trained network on new classes. 0, an empty list or '' take the checkpoint's value."""
 
     run_dir: str = default("outputs/finetune", "the run folder: everything is written here")
-    pretrained: InputPath = default("outputs/demo/train_resnet10/checkpoints/best.pt", "checkpoint to start from")
+    pretrained: WeightsPath = default(
+        "outputs/demo/train_resnet10/checkpoints/best.pt", "checkpoint, or a published one's name, to start from"
+    )
     table: InputPath = default("outputs/demo/motion_finetune/table.csv", "annotation table written by 01_data_prep")
-    model: str = default("", "network of the checkpoint; empty: as it says itself")
+    model: str = default("", "network to start with weights of an image network; empty: the checkpoint's own")
     train_from: str = default("all", "all, head, or a module's name (layer4): what lies before it is frozen")
-    frozen_bn: bool = default(True, "frozen layers keep their batch-norm statistics too")
+    batch_norm: Literal["tuned", "frozen_layers", "frozen"] = default(
+        "frozen_layers", "tuned: adapts everywhere; frozen_layers: not in frozen layers; frozen: nowhere"
+    )
+    lr_factors: list[str] = default([], "factors of lr, each a module's name, an equals sign, a number; the rest has 1")
+    head_dropout: float = default(-1.0, "dropout before the head, 0 to below 1; -1: the network's own", ge=-1, lt=1)
     num_frames: int = default(0, "T: frames of a clip; 0: the checkpoint's", ge=0)
     frame_stride: int = default(0, "step between the frames of a clip; 0: the checkpoint's", ge=0)
     short_side: int = default(0, "pixels of the short side before a crop; 0: the checkpoint's", ge=0)
     crop_size: int = default(0, "pixels, height and width of a clip; 0: the checkpoint's", ge=0)
-    mean: list[float] = default([], "of R, G, B on the 0-1 scale; empty: the checkpoint's", max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] = default(
-        [], "of R, G, B on the 0-1 scale; empty: the checkpoint's", max_length=3
-    )
+    mean: list[float] = default([], "of the channels, 0-1 scale; empty: the checkpoint's", max_length=3)
+    std: list[Above0] = default([], "of the channels, 0-1 scale; empty: the checkpoint's", max_length=3)
+    channel_order: Literal["", "rgb", "bgr"] = default("", "of mean and std too: rgb, bgr; empty: the checkpoint's")
     lr: float = default(0.001, "learning rate after warm-up", gt=0)
     epochs: Positive = default(5, "passes over the training videos")
     milestones: list[Positive] = default([3, 4], "multistep: epochs after which the rate is multiplied by gamma")
 
     _model = field_validator("model")(lambda spec: _check_model(spec) if spec else spec)
+
+    @field_validator("lr_factors")
+    @classmethod
+    def _factors(cls, entries: list[str]) -> list[str]:
+        read_factors(entries)
+        return entries
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """`lr_factors` by module."""
+        return read_factors(self.lr_factors)
 
 
 class VideoAccuracyParams(_DeviceParams):

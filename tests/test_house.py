@@ -20,7 +20,7 @@ MAY_KNOW = {
     "params": {"models"},
     "files": set(),
     "progress": set(),
-    "__main__": {"params", "runs"},
+    "__main__": {"loops", "models", "params", "runs"},
 }
 EVERYBODY = {"files", "progress"}
 

@@ -3,9 +3,11 @@
 import ast
 import json
 
+import papermill
 import pytest
 import yaml
 
+from actlib.models import find_published
 from actlib.params import (
     NOTEBOOKS,
     CompareParams,
@@ -44,6 +46,7 @@ def test_all_errors_come_at_once_with_the_nearest_name():
         (TrainParams, {"model": "resnet19"}, "resnet18"),
         (TrainParams, {"model": "resnet18 shortcutt=A"}, "shortcut"),
         (TrainParams, {"std": [0.1, 0.2]}, "std"),
+        (FinetuneParams, {"mean": [0.5, 0.5]}, "mean: [0.5, 0.5]: three numbers are needed, one a channel"),
         (TrainParams, {"std": [0.1, 0.2, 0.0]}, "std.2: 0.0: Input should be greater than 0"),
         (DataPrepParams, {"source": "folders"}, "data_root: '': source folders needs the folder"),
         (DataPrepParams, {"source": "csv"}, "csv: '': source csv needs the file"),
@@ -103,11 +106,19 @@ def test_the_notebook_holds_the_models_names_and_defaults(root, name):
     assert NOTEBOOKS[name].build(values, "test") == NOTEBOOKS[name].build({}, "test")
 
 
+def test_papermill_explains_the_new_parameters(root):
+    """It skips a line with a second equals sign, such as one in the help."""
+    known = papermill.inspect_notebook(str(root / "notebooks" / "03_finetune.ipynb"))
+    assert set(known) == set(FinetuneParams.model_fields)
+
+
 def test_recipes_belong_to_the_notebook_of_their_folder(root):
     recipes = [path for path in (root / "params").glob("*/*.yaml") if path.parent.name != "batch"]
     assert len(recipes) >= 8
     for path in recipes:
-        NOTEBOOKS[notebook_of(path)].from_file(path)
+        p = NOTEBOOKS[notebook_of(path)].from_file(path)
+        if "/" not in getattr(p, "pretrained", "/"):
+            assert find_published(p.pretrained), path
     with pytest.raises(ParamsError, match="its folder 'elsewhere' names no notebook"):
         notebook_of("elsewhere/x.yaml")
 
@@ -115,3 +126,21 @@ def test_recipes_belong_to_the_notebook_of_their_folder(root):
 def test_the_checkpoints_values_can_be_left_to_it():
     p = FinetuneParams.build({}, "test")
     assert (p.num_frames, p.crop_size, p.mean, p.model) == (0, 0, [], "")
+
+
+def test_input_files_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTLIB_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "table.csv").touch()
+
+    def missing(pretrained):
+        p = FinetuneParams.build({"table": "table.csv", "pretrained": pretrained}, "test")
+        return p.missing_inputs(tmp_path)
+
+    assert "neither a file, nor in" in missing("outputs/best.pt")["pretrained"]
+    by_hand = missing("resnet-34-kinetics.pth")["pretrained"]
+    assert "drive.google.com" in by_hand and f"put it at {tmp_path / 'weights' / 'resnet-34-kinetics.pth'}" in by_hand
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "resnet-34-kinetics.pth").touch()
+    for name in ("resnet-34-kinetics.pth", "R3D_18_Weights.KINETICS400_V1", "https://example.org/w.pth", "table.csv"):
+        assert missing(name) == {}, name  # there, or to be downloaded
+    assert TrainParams.build({"table": "other.csv"}, "test").missing_inputs(tmp_path) == {"table": "no such file"}

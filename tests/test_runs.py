@@ -13,10 +13,11 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from actlib.files import project_root
 from actlib.params import CompareParams, ParamsError
 from actlib.runs.batch import read_batch
 from actlib.runs.execute import run_batch, stop, summary
-from actlib.runs.folder import RunFolder, number, project_root
+from actlib.runs.folder import RunFolder, number
 
 NOTEBOOK = """
 import time

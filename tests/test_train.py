@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from actlib.datasets.table import DataError, read_table, write_table
-from actlib.loops import finetune
 from actlib.loops.checkpoint import CheckpointError, model_from_checkpoint, read_checkpoint
+from actlib.loops.device import to_float
+from actlib.loops.evaluate import evaluate, protocols_of
 from actlib.loops.optim import Schedule, make_optimizer
 from actlib.loops.train import TrainingError, train
-from actlib.models import ModelError
-from actlib.params import FinetuneParams, TrainParams
+from actlib.models.execution import Execution
+from actlib.params import FinetuneParams, TrainParams, VideoAccuracyParams
 
 TINY = {
     "model": "resnet10 widen_factor=0.0625 conv1_t_size=3",
@@ -165,59 +166,6 @@ def test_what_cannot_work_is_refused_at_once(motion_table, tmp_path):
             next(train(params(motion_table, tmp_path, **more)))
 
 
-def test_finetuning_replaces_the_head_and_freezes(motion_table, finetune_table, tmp_path):
-    list(train(params(motion_table, tmp_path / "start", epochs=1)))
-    start = weights(tmp_path / "start", "best.pt")
-    values = {"pretrained": str(tmp_path / "start/checkpoints/best.pt"), "table": str(finetune_table), "epochs": 1}
-    values |= {"flip": False, "num_workers": 0, "batch_size": 4, "precision": "float32", "memory_format": "contiguous"}
-
-    def tuned(name, **more):
-        list(train(FinetuneParams.build({**values, "run_dir": str(tmp_path / name), **more}, "test")))
-        content = read_checkpoint(tmp_path / name / "checkpoints" / "last.pt")
-        assert content["classes"] == ["bounce", "orbit", "shake", "zigzag"]
-        assert content["preprocessing"]["crop_size"] == 32  # taken from the checkpoint
-        assert content["state_dict"]["fc.weight"].shape[0] == 4
-        return content["state_dict"]
-
-    def changed(state):
-        return {name.split(".")[0] for name in start if start[name].shape != state[name].shape or
-                (state[name].is_floating_point() and not torch.equal(start[name], state[name]))}  # fmt: skip
-
-    assert changed(tuned("all")) == {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
-    assert changed(tuned("head", train_from="head")) == {"fc"}
-    assert changed(tuned("layer4", train_from="layer4")) == {"layer4", "fc"}
-    # Without frozen_bn the statistics of frozen layers still move, their weights do not.
-    loose = tuned("loose", train_from="head", frozen_bn=False)
-    assert not torch.equal(loose["bn1.running_mean"], start["bn1.running_mean"])
-    assert torch.equal(loose["conv1.weight"], start["conv1.weight"])
-    with pytest.raises(ModelError, match="train_from 'layer9': no such module; all, head, or one of .*layer4"):
-        tuned("wrong", train_from="layer9")
-
-
-def test_the_same_classes_keep_their_head(motion_table, tmp_path):
-    list(train(params(motion_table, tmp_path, epochs=1)))
-    path = tmp_path / "checkpoints" / "best.pt"
-    p = FinetuneParams.build({"pretrained": str(path)}, "test")
-    model = finetune.pretrained_model(p, read_checkpoint(path)["classes"])
-    assert torch.equal(model.fc.weight, weights(tmp_path, "best.pt")["fc.weight"])
-    p = finetune.inherit_preprocessing(p)
-    assert (p.num_frames, p.mean) == (4, [0.4345, 0.4051, 0.3775])
-    with pytest.raises(ModelError, match="nothing would be trained"):
-        finetune.freeze(model, "relu", True)
-
-
-def test_foreign_weights_need_a_network(tmp_path):
-    from actlib.models import create_model
-
-    source = create_model("resnet10", 3, widen_factor=0.0625)
-    torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="say which network it is with model"):
-        finetune.pretrained_model(FinetuneParams.build({"pretrained": str(tmp_path / "w.pth")}, "test"), ["a", "b"])
-    p = FinetuneParams.build({"pretrained": str(tmp_path / "w.pth"), "model": "resnet10 widen_factor=0.0625"}, "test")
-    model = finetune.pretrained_model(p, ["a", "b"])
-    assert torch.equal(model.conv1.weight, source.conv1.weight) and model.fc.weight.shape[0] == 2
-
-
 def test_checkpoints_that_are_none(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"nothing")
     torch.save({"weights": torch.ones(1)}, tmp_path / "y.pt")
@@ -227,6 +175,46 @@ def test_checkpoints_that_are_none(tmp_path):
         read_checkpoint(tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="y.pt: not a checkpoint of this project"):
         model_from_checkpoint(tmp_path / "y.pt")
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_bgr_turns_the_clip_round_and_not_the_mean(memory_format):
+    clips = torch.randint(0, 256, (2, 4, 3, 6, 5), dtype=torch.uint8)
+    kept = clips.clone()
+    how = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 1.0], "execution": Execution("float32", memory_format)}
+    flip, cpu = torch.tensor([True, False]), torch.device("cpu")
+    found = to_float(clips, cpu, channel_order="bgr", flip=flip, **how)
+    assert torch.equal(clips, kept)
+    blue = (clips[1, :, 2].float() / 255 - 0.1) / 0.5  # (T, H, W), now first
+    torch.testing.assert_close(found[1, 0], blue, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found, to_float(clips[:, :, [2, 1, 0]], cpu, flip=flip, **how))
+    assert found.stride() == to_float(clips, cpu, **how).stride()
+
+
+SIZE = ("num_frames", "frame_stride", "short_side", "crop_size")
+
+
+def test_a_network_of_bgr_stays_one(motion_table, tmp_path):
+    row = list(train(params(motion_table, tmp_path, epochs=1, channel_order="bgr", mean=[0.1, 0.4, 0.9])))[0]
+    model, content = model_from_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    how = {name: content["preprocessing"][name] for name in ("mean", "std", "channel_order")}
+    assert how["channel_order"] == "bgr"
+    table = read_table(motion_table)
+    videos = table[table["subset"] == "validation"].reset_index(drop=True)
+    protocols = protocols_of(
+        VideoAccuracyParams.build({"protocol": "clip", **{name: TINY[name] for name in SIZE}}, "test")
+    )
+
+    def loss(**how):
+        found = evaluate(model, videos, content["classes"], protocols, device=torch.device("cpu"), **how)
+        return found["clip"].loss()
+
+    assert loss(**how) == pytest.approx(row["val_loss"], abs=1e-4)
+    assert abs(loss(**how | {"channel_order": "rgb"}) - row["val_loss"]) > 1e-3
+    with torch.no_grad():  # the same network with its first layer turned round sees the same in RGB
+        model.conv1.weight.copy_(model.conv1.weight.flip(1))
+    turned = {"mean": how["mean"][::-1], "std": how["std"][::-1]}
+    assert loss(**turned) == pytest.approx(row["val_loss"], abs=1e-4)
 
 
 def rates(p, epochs, steps=10):

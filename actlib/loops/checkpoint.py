@@ -3,7 +3,7 @@
 A checkpoint is a dict of tensors and plain Python values, so that torch loads it with `weights_only=True`:
 
 - `format`: FORMAT · `model`: {name, options, num_classes, spec} · `state_dict` · `classes`: names in index order
-- `preprocessing`: num_frames, frame_stride, short_side, crop_size, mean, std
+- `preprocessing`: num_frames, frame_stride, short_side, crop_size, mean, std, channel_order (see `device.to_float`)
 - `execution`: {precision, memory_format} · `epoch`: epochs done · `history`: one row each · `params`
 - `optimizer`, `schedule`, `rng`: only in checkpoints that training can go on from (`last.pt`, `epoch_NNNN.pt`)
 """
@@ -23,18 +23,14 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, is not one of this project's, or does not fit the run. Names the file."""
 
 
-class ForeignFileError(CheckpointError):
-    """A file of tensors that this project did not write: weights from elsewhere."""
-
-
 def save_checkpoint(path: str | Path, content: dict) -> Path:
     """Write `content` (see above) under a temporary name, then rename it to `path`."""
     return write_with(path, lambda temporary: torch.save({"format": FORMAT, **content}, temporary))
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """Read a checkpoint onto the CPU. Raises CheckpointError for a missing or broken file,
-    ForeignFileError for one that `save_checkpoint` did not write."""
+    """Read a checkpoint onto the CPU. Raises CheckpointError for a file that is missing, broken, or was not written
+    by `save_checkpoint`."""
     path = Path(path)
     if not path.is_file():
         near = sorted(each.name for each in path.parent.glob("*.pt")) if path.parent.is_dir() else []
@@ -44,10 +40,11 @@ def read_checkpoint(path: str | Path) -> dict:
     except Exception as error:
         raise CheckpointError(f"{path}: torch cannot read it ({str(error).splitlines()[0]})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ForeignFileError(
+        raise CheckpointError(
             f"{path}: not a checkpoint of this project (no format {FORMAT!r} in it); "
-            "weights from elsewhere go through actlib.models.weights.load_weights"
+            f"`python -m actlib weights convert {path} OUT.pt` makes one of weights from elsewhere"
         )
+    content.get("preprocessing", {}).setdefault("channel_order", "rgb")  # older checkpoints do not say
     return content
 
 

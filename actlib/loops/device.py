@@ -26,13 +26,18 @@ def to_float(
     mean: list[float],
     std: list[float],
     execution: Execution,
+    channel_order: str = "rgb",
     flip: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """uint8 (B, T, C, H, W) on the CPU -> float32 (B, C, T, H, W) on `device`: (x / 255 − mean) / std per channel.
 
-    `flip`: bool (B), the clips to mirror left to right. `mean` and `std` are on the 0–1 scale.
+    `channel_order`: the order in which the network sees the channels, which decoded clips have as R, G, B; `bgr`
+    turns them round. `mean` and `std` are in that order, on the 0–1 scale. `flip`: bool (B), the clips to mirror
+    left to right.
     """
     clips = clips.to(device, non_blocking=True)
+    if channel_order == "bgr":
+        clips = clips.flip(2)
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float32, device=device))
     shift = -torch.tensor(mean, dtype=torch.float32, device=device) / torch.tensor(std, device=device)
     out = execution.apply_to_clips(clips.transpose(1, 2).float())

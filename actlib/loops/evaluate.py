@@ -69,6 +69,7 @@ def evaluate(
     *,
     mean: list[float],
     std: list[float],
+    channel_order: str = "rgb",
     device: torch.device,
     execution: Execution | None = None,
     batch_size: int = 16,
@@ -77,6 +78,7 @@ def evaluate(
 ) -> dict[str, Predictions]:
     """Run `model` over every video of `table` under each of `protocols`, in one pass over the files.
 
+    `mean`, `std` and `channel_order` are the network's (see `device.to_float`).
     The views of successive videos share batches of `batch_size`, whatever their number a video, so memory does
     not grow with it. `progress(iterable, total=…, desc=…)` wraps the videos. The model's mode is put back afterwards.
     """
@@ -92,7 +94,7 @@ def evaluate(
     model.eval()
     with torch.inference_mode():
         for clips, owners in _batches(videos, batch_size, errors):
-            clips = to_float(clips, device, mean=mean, std=std, execution=execution)
+            clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
             with execution.autocast(device):
                 logits = model(clips)
             scores = logits.float().softmax(dim=1).cpu().numpy()

@@ -1,80 +1,211 @@
-"""Fine-tuning: a trained network with a new head, of which a part may stay as it is."""
+"""Fine-tuning: a trained network with a new head, of which a part may stay as it is or learn at a rate of its own."""
 
+import copy
+
+import pandas as pd
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from actlib.loops.checkpoint import CheckpointError, ForeignFileError, read_checkpoint
-from actlib.models import ModelError, VideoModel, create_from_spec, load_weights
+from actlib.loops.checkpoint import CheckpointError
+from actlib.models import ModelError, VideoModel, create_model, find_published, parse_spec
+from actlib.models.pretrained import fetch_weights
+from actlib.models.weights_file import read_weights
 
-PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std")
+PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std", "channel_order")
 
 
 def inherit_preprocessing(p, source: str = "pretrained"):
-    """`p` with each preprocessing parameter that is 0 or empty taken from the checkpoint `getattr(p, source)`.
+    """`p` with each preprocessing parameter that is 0 or empty taken from the weights `getattr(p, source)`: from the
+    checkpoint itself, or from the table of published ones.
 
-    Parameters without such a checkpoint (training from scratch) come back as they are. Raises CheckpointError
-    where the file has no preprocessing (weights from elsewhere) and `p` leaves something open.
+    Parameters without such a source (training from scratch) come back as they are. Raises WeightsError for a file
+    that is not there, CheckpointError where nothing tells what `p` leaves open.
     """
-    path = getattr(p, source, "")
-    missing = [name for name in PREPROCESSING if hasattr(p, name) and not getattr(p, name)]
-    if not path or not missing:
+    name = getattr(p, source, "")
+    missing = [each for each in PREPROCESSING if hasattr(p, each) and not getattr(p, each)]
+    if not name or not missing:
         return p
-    found = read_checkpoint(path)["preprocessing"]
-    return p.model_copy(update={name: found[name] for name in missing})
+    path = fetch_weights(name)
+    found = read_weights(path).content.get("preprocessing")
+    if not found:
+        row = find_published(name) or find_published(path)
+        if row is None:
+            raise CheckpointError(
+                f"{path}: weights alone, which do not tell what clips they were trained on; set {', '.join(missing)}"
+            )
+        found = row.preprocessing
+    found = {"channel_order": "rgb", **found}  # older checkpoints do not tell
+    return p.model_copy(update={each: found[each] for each in missing})
+
+
+# --- the network and its head ---------------------------------------------------------------------------------
 
 
 def pretrained_model(p, classes: list[str]) -> VideoModel:
-    """The network of `p.pretrained` with its weights, and a fresh head unless it was trained on these very classes."""
-    content = _own_checkpoint(p.pretrained)
-    if content is None and not p.model:
-        raise CheckpointError(f"{p.pretrained}: weights without a description; say which network it is with model:")
-    spec = p.model or content["model"]["spec"]
-    if content is not None and content["classes"] == classes:
-        model = create_from_spec(spec, len(classes))
-        print(load_weights(model, p.pretrained))
-        return model
-    model = create_from_spec(spec, content["model"]["num_classes"] if content else len(classes))
-    print(load_weights(model, p.pretrained, replace_head=True))
-    model.reset_classifier(len(classes))
+    """The network of `p.pretrained` with its weights, and a fresh head unless it was trained on these very classes.
+
+    `p.model` need only be set for weights of an image network, which are inflated into it. `p.head_dropout` is the
+    dropout before the head, old or new; -1 leaves the network's own. Raises WeightsError or ModelError.
+    """
+    name, options = parse_spec(p.model) if p.model else (None, {})
+    row = find_published(p.pretrained)
+    num_classes = len(classes) if row and row.image else None  # as many as the file has
+    model = create_model(name, num_classes, pretrained=p.pretrained, **options)
+    print(model.load_report)
+    dropout = None if p.head_dropout < 0 else p.head_dropout
+    if model.classes != classes:
+        model.reset_classifier(len(classes), dropout=dropout)
+        print(f"fresh head of {len(classes)} classes")
+    elif dropout is not None:
+        model.get_submodule(model.dropout_name).p = dropout
     return model
 
 
-def _own_checkpoint(path) -> dict | None:
-    """The content of a checkpoint of this project, None for weights from elsewhere."""
-    try:
-        return read_checkpoint(path)
-    except ForeignFileError:
-        return None
+# --- what is trained ------------------------------------------------------------------------------------------
 
 
-def freeze(model: VideoModel, train_from: str, frozen_bn: bool) -> list[nn.Module]:
-    """Freeze what lies before `train_from` in the order of the state dict: `all` freezes nothing, `head` all but
-    the classifier, a module's name (`layer4`, `features.18`) all before it.
+def find_module(model: VideoModel, name: str, option: str) -> str:
+    """The full name of a module with parameters: `head` is the classifier, `features.denseblock4` a name in full,
+    `denseblock4` the end of one. Raises ModelError, beginning with `option`, for none or several."""
+    if name == "head":
+        return model.classifier_name
+    names = [each for each, _ in model.named_modules() if each]
+    found = [name] if name in names else [each for each in names if each.endswith(f".{name}")]
+    if not found:
+        known = [each for each in names if list(model.get_submodule(each).parameters())]
+        top = [each for each in known if "." not in each]
+        shown = top if len(top) > 3 else [each for each in known if each.count(".") <= 1]
+        words = "all, head" if option == "train_from" else "head"
+        raise ModelError(f"{option} {name!r}: no such module; {words}, or one of {', '.join(shown)}")
+    if len(found) > 1:
+        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+        raise ModelError(f"{option} {name!r}: several modules end so, write one in full: {', '.join(found[:8])}{more}")
+    if not list(model.get_submodule(found[0]).parameters()):
+        raise ModelError(f"{option} {name!r}: this module has no parameters, nothing would be trained")
+    return found[0]
 
-    Returns the batch-norm modules to keep in evaluation mode (none unless `frozen_bn`). Raises ModelError for a
-    module that is not there, naming those that are.
+
+class _Reached(Exception):
+    """Carries the inputs of a module out of a forward pass that need not go on."""
+
+
+def parameters_before(model: VideoModel, name: str, clip_shape: tuple[int, int, int, int]) -> set[str]:
+    """The names of the parameters that the input of the module `name` is computed from, for clips (3, T, H, W).
+
+    The order of the state dict would not do: there, TAM comes last in its block, but runs first. So a forward pass
+    is made without storage up to the module (where a family takes the members of a Sequential one by one, up to
+    the first of them), and autograd's graph of its input tells. A module that is never called, because another
+    one uses its weights, counts as that other one.
     """
-    if train_from == "all":
-        return []
-    first = model.classifier_name if train_from == "head" else train_from
-    names = [name for name, _ in model.named_modules() if name]
-    if first not in names:
-        shallow = [name for name in names if name.count(".") <= 1 and list(model.get_submodule(name).parameters())]
-        raise ModelError(f"train_from {train_from!r}: no such module; all, head, or one of {', '.join(shallow)}")
-    trained = False
+    twin = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
+
+    def stop(module, args, kwargs):
+        raise _Reached([each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)])
+
+    for module in twin.get_submodule(name).modules():
+        module.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        with torch.enable_grad():
+            twin(torch.empty(2, *clip_shape, device="meta"))
+    except _Reached as reached:
+        inputs = [each.sum() for each in reached.args[0] if each.requires_grad]
+    else:
+        parent = name.rpartition(".")[0]
+        return parameters_before(model, parent, clip_shape) if parent else set()
+    names, weights = zip(*twin.named_parameters())
+    gradients = torch.autograd.grad(inputs, weights, allow_unused=True) if inputs else [None] * len(names)
+    return {each for each, gradient in zip(names, gradients) if gradient is not None}
+
+
+def freeze(model: VideoModel, p) -> list[nn.Module]:
+    """Freeze what `p.train_from` and `p.batch_norm` say; returns the batch norms to keep in evaluation mode.
+
+    train_from: `all` freezes nothing, `head` all but the classifier, a module's name (`layer4`, `denseblock4`) all
+    that the module's input is computed from. What runs beside it, such as the shortcut of its block, is trained.
+    batch_norm: `tuned` keeps no norm back, so that the statistics of frozen layers follow the new videos too (as
+    in 3D-ResNets-PyTorch and Efficient-3DCNNs); `frozen_layers` keeps the statistics of frozen layers; `frozen`
+    those of all layers, with the norms' weights (as in video-nonlocal-net, where I3D comes from).
+
+    Raises ModelError for a module that is not there, naming those that are, and where nothing would be trained.
+    """
+    first = "" if p.train_from == "all" else find_module(model, p.train_from, "train_from")
+    shape = (3, p.num_frames, p.crop_size, p.crop_size)
+    before = parameters_before(model, first, shape) if first else set()
     for name, parameter in model.named_parameters():
-        trained = trained or name.startswith(f"{first}.")
-        parameter.requires_grad_(trained)
-    if not trainable(model):
-        raise ModelError(f"train_from {train_from!r}: this module has no parameters, nothing would be trained")
-    if not frozen_bn:
+        parameter.requires_grad_(name not in before or name.startswith(f"{first}."))
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if p.batch_norm == "tuned":
         return []
+    if p.batch_norm == "frozen":
+        for norm in norms:
+            norm.requires_grad_(False)
+        if not trainable(model):
+            raise ModelError(f"batch_norm 'frozen' with train_from {p.train_from!r}: nothing would be trained")
+        return norms
+    return [norm for norm in norms if not trainable(norm)]
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+# --- at which rate --------------------------------------------------------------------------------------------
+
+
+def parameter_groups(model: VideoModel, p) -> list[dict]:
+    """The trainable parameters by learning rate, as an optimiser takes them: {"name", "params", "lr"} a group.
+
+    `p.factors` ({} where `p` has none: training from scratch) maps modules to factors of `p.lr`. The innermost
+    module that holds a parameter counts; parameters in none are the group "rest". Raises ModelError for a module
+    that is not there, is named twice, or has nothing to train.
+    """
+    factors: dict[str, float] = {}
+    for name, factor in getattr(p, "factors", {}).items():
+        module = find_module(model, name, "lr_factors")
+        if module in factors:
+            raise ModelError(f"lr_factors {name!r}: {module} is named twice")
+        factors[module] = factor
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            holders = [module for module in factors if name.startswith(f"{module}.")]
+            groups.setdefault(max(holders, key=len, default="rest"), []).append(parameter)
+    for module in factors:
+        if module not in groups:
+            raise ModelError(
+                f"lr_factors {module!r}: nothing of it is trained at this rate; its parameters are frozen "
+                f"(train_from: {p.train_from}, batch_norm: {p.batch_norm}) or all in other entries"
+            )
     return [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(p.requires_grad for p in module.parameters())
+        {"name": name, "params": parameters, "lr": p.lr * factors.get(name, 1.0)} for name, parameters in groups.items()
     ]
 
 
-def trainable(model: nn.Module) -> list[torch.nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+def overview(model: VideoModel, groups: list[dict]) -> pd.DataFrame:
+    """What is trained and how fast, a row a module: parameters, how many of them are trained, lr (0: frozen).
+
+    A module whose parts differ is shown by its parts; frozen batch norms in a trained module do not make it so.
+    """
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    norms = {id(each) for module in model.modules() if isinstance(module, _BatchNorm) for each in module.parameters()}
+    rows = []
+
+    def add(name: str, parameters: list[nn.Parameter]) -> None:
+        trained = [each for each in parameters if id(each) in rates]
+        lr = rates[id(trained[0])] if trained else 0.0
+        rows.append((name, sum(each.numel() for each in parameters), sum(each.numel() for each in trained), lr))
+
+    def walk(prefix: str, module: nn.Module) -> None:
+        for name, parameter in module.named_parameters(recurse=False):
+            add(prefix + name, [parameter])
+        for name, part in module.named_children():
+            parameters = list(part.parameters())
+            found = {rates.get(id(each), 0.0) for each in parameters if id(each) in rates or id(each) not in norms}
+            if len(found) > 1:
+                walk(f"{prefix}{name}.", part)
+            elif parameters:
+                add(prefix + name, parameters)
+
+    walk("", model)
+    return pd.DataFrame(rows, columns=["module", "parameters", "trained", "lr"])

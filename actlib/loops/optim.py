@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 
-def make_optimizer(p, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """SGD with momentum, dampening and Nesterov's variant, or AdamW, over the trainable parameters.
+def make_optimizer(p, parameters: list[nn.Parameter] | list[dict]) -> torch.optim.Optimizer:
+    """SGD with momentum, dampening and Nesterov's variant, or AdamW, over the trainable parameters: a list of them,
+    or groups with a learning rate each (see `finetune.parameter_groups`).
 
     The fused implementations do a step in one pass over the weights: twice as fast on a CPU for 11 million of them.
     """
@@ -26,6 +27,8 @@ def make_optimizer(p, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 
 class Schedule:
     """lr = base · warm-up · decay, set before each optimiser step; call `end_epoch` after each validation.
+
+    The base is `p.lr`, and for a group with a rate of its own that rate.
 
     Warm-up rises linearly over `warmup_epochs`. Decay: `constant` 1; `multistep` gamma for each milestone passed;
     `cosine` from 1 to 0 over the steps after warm-up (Loshchilov & Hutter, 2017, without restarts); `plateau`
@@ -53,12 +56,12 @@ class Schedule:
         return self.plateau
 
     def before_step(self) -> float:
-        """Set the learning rates of the next optimiser step; returns the first group's."""
+        """Set the learning rates of the next optimiser step; returns that of parameters without a rate of their own."""
         factor = self.factor(self.step_count)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         self.step_count += 1
-        return self.optimizer.param_groups[0]["lr"]
+        return self.p.lr * factor
 
     def end_epoch(self, val_loss: float) -> None:
         if self.p.schedule != "plateau":

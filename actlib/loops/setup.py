@@ -18,13 +18,15 @@ from actlib.datasets.transforms import train_transform
 from actlib.files import put_aside, write_with
 from actlib.loops.checkpoint import CheckpointError, random_states, read_checkpoint, restore_random_states
 from actlib.loops.device import pick_device
-from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, pretrained_model, trainable
+from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, parameter_groups, pretrained_model
 from actlib.loops.optim import Schedule, make_optimizer
 from actlib.models import VideoModel, create_from_spec
 from actlib.models.execution import Execution, choose
 
 # Parameters that may differ between a checkpoint and the run that goes on from it.
 FREE_ON_RESUME = {"run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "device", "num_workers"}
+# What a checkpoint without them was trained with.
+BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0}
 MIRRORED = (("left", "right"), ("counterclockwise", "clockwise"))
 
 
@@ -46,6 +48,11 @@ class Job:
     speeds: dict[str, float]
     history: list[dict] = field(default_factory=list)
     failures: Counter = field(default_factory=Counter)
+
+    @property
+    def normalisation(self) -> dict:
+        """The arguments of `device.to_float` that the network was or will be trained with."""
+        return {name: getattr(self.p, name) for name in ("mean", "std", "channel_order")}
 
     def set_training_mode(self) -> None:
         """Training mode, but for frozen modules whose batch norm keeps its statistics."""
@@ -118,12 +125,13 @@ def prepare(p) -> Job:
     p = inherit_preprocessing(p)
     clips, val_table, classes = training_data(p)
     device = pick_device(p.device)
-    resume_from = _resume_path(p)
 
     torch.manual_seed(p.seed)
     pretrained = getattr(p, "pretrained", "")
     model = pretrained_model(p, classes) if pretrained else create_from_spec(p.model, len(classes))
-    frozen = freeze(model, p.train_from, p.frozen_bn) if pretrained else []
+    frozen = freeze(model, p) if pretrained else []
+    groups = parameter_groups(model, p)
+    resume_from = _resume_path(p)
     content = read_checkpoint(resume_from) if resume_from else None
     if content:
         _require_same(p, classes, content, resume_from)
@@ -137,7 +145,7 @@ def prepare(p) -> Job:
 
     cuda = device.type == "cuda"
     loader = training_loader(clips, batch_size=p.batch_size, num_workers=p.num_workers, pin_memory=cuda)
-    optimizer = make_optimizer(p, trainable(model))
+    optimizer = make_optimizer(p, groups)
     schedule = Schedule(p, optimizer, steps_per_epoch=-(-len(loader) // p.accumulate))
     protocol = Protocol("clip", p.num_frames, p.frame_stride, p.short_side, p.crop_size)
     job = Job(
@@ -165,10 +173,12 @@ def _require_same(p, classes: list[str], content: dict, path: Path) -> None:
     """Going on with other parameters would be neither the old run nor a new one: refuse, naming them."""
     if "optimizer" not in content:
         raise CheckpointError(f"{path}: holds no optimiser state to go on from (a best.pt?); resume from last.pt")
-    mine = p.model_dump()
+    mine, theirs = p.model_dump(), {**BEFORE, **content["params"]}
+    if "frozen_bn" in theirs:  # as it was called before
+        theirs["batch_norm"] = "frozen_layers" if theirs["frozen_bn"] else "tuned"
     differ = [
         f"{name} is {mine[name]!r}, was {value!r}"
-        for name, value in content["params"].items()
+        for name, value in theirs.items()
         if name in mine and name not in FREE_ON_RESUME and mine[name] != value
     ]
     if content["classes"] != classes:

@@ -58,9 +58,8 @@ def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     for number, batch in enumerate(batches):
         waited += time.perf_counter() - asked
         replaced += job.note_failures(batch.failures, "training")
-        clips = to_float(
-            batch.clips, device, mean=p.mean, std=p.std, execution=job.execution, flip=_flips(job, epoch, number, batch)
-        )
+        flip = _flips(job, epoch, number, batch)
+        clips = to_float(batch.clips, device, **job.normalisation, execution=job.execution, flip=flip)
         labels = batch.labels.to(device, non_blocking=True)
         with job.execution.autocast(device):
             logits = job.model(clips)
@@ -123,8 +122,7 @@ def _validate(job: Job) -> dict:
         job.val_table,
         job.classes,
         {"clip": job.val_protocol},
-        mean=job.p.mean,
-        std=job.p.std,
+        **job.normalisation,
         device=job.device,
         execution=job.execution,
         batch_size=job.p.batch_size,

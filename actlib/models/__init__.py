@@ -22,11 +22,12 @@ from actlib.models import (  # noqa: F401  (each registers its models)
     torchvision_models,
     wideresnet,
 )
+from actlib.models.pretrained import create_model, find_weights, weights_folder
+from actlib.models.published import Published, find_published
 from actlib.models.registry import (
     ModelError,
     VideoModel,
     create_from_spec,
-    create_model,
     format_spec,
     list_models,
     model_options,
@@ -37,13 +38,17 @@ from actlib.models.weights import LoadReport, WeightsError, load_weights
 __all__ = [
     "LoadReport",
     "ModelError",
+    "Published",
     "VideoModel",
     "WeightsError",
     "create_from_spec",
     "create_model",
+    "find_published",
+    "find_weights",
     "format_spec",
     "list_models",
     "load_weights",
     "model_options",
     "parse_spec",
+    "weights_folder",
 ]

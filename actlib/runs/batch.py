@@ -186,10 +186,8 @@ def _missing_files(batch: Batch, root: Path) -> list[str]:
     written = [run.folder for run in batch.runs]
     problems = []
     for run in batch.runs:
-        for name, info in type(run.params).model_fields.items():
+        for name, reason in run.params.missing_inputs(root).items():
             value = getattr(run.params, name)
-            if not (info.json_schema_extra or {}).get("input_path") or not value or (root / value).exists():
-                continue
             if not any(Path(value).is_relative_to(folder) for folder in written):
-                problems.append(f"{run.name}: {name}: {value!r}: no such file, and no earlier step writes it")
+                problems.append(f"{run.name}: {name}: {value!r}: {reason}; no earlier step writes it")
     return problems

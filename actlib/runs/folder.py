@@ -13,19 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from actlib.files import atomic_path, write_json, write_text
+from actlib.files import atomic_path, project_root, write_json, write_text
 from actlib.params import Params
 
 PACKAGES = ("torch", "torchvision", "decord", "av", "papermill", "numpy", "pandas")
-
-
-def project_root(start: str | Path | None = None) -> Path:
-    """The folder that holds notebooks/ and params/: `start` (the working folder) or the nearest one above it."""
-    start = Path(start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
-            return folder
-    return start
 
 
 def now() -> str:
