@@ -335,22 +335,38 @@ class VideoAccuracyParams(_DeviceParams):
 
 
 class FlopsParams(_DeviceParams):
-    """05_flops: parameters, MACs and clips/s of a list of networks at one input."""
+    """05_flops: parameters, work, memory and clips/s of a list of networks at one input, beside published figures."""
 
     run_dir: str = default("outputs/flops", "the run folder: everything is written here")
     models: list[str] = default(
-        ["resnet18 shortcut=A", "mobilenetv2", "tsn_resnet18", "tam_resnet18"], "networks, with options", min_length=1
+        ["resnet18 shortcut=A", "mobilenetv2", "tsn_resnet18", "tam_resnet18"],
+        "networks with options; or all",
+        min_length=1,
     )
     num_classes: Positive = default(400, "outputs of the last layer")
     num_frames: Positive = default(16, "T: frames of a clip")
     crop_size: int = default(112, "pixels, height and width of a clip", ge=16)
-    batch_size: Positive = default(4, "clips of a batch when the speed is measured")
+    batch_sizes: list[Positive] = default([1, 8], "clips of a batch when the speed is measured; empty: no speed")
     training: bool = default(False, "measure the speed of training steps too")
+    compare_with: Literal["listed", "all"] = default(
+        "listed", "published MACs to compare with: those of the listed networks, or all"
+    )
+    published_dataset: Literal[
+        "Kinetics-400", "Kinetics-600", "Something-Something-V2", "Jester", "UCF-101",
+        "Mini-Kinetics-400", "Mini-Something-Something-V2", "Mini-Moments",
+    ] = default("Kinetics-600", "data set whose published accuracy is plotted")  # fmt: skip
 
     @field_validator("models")
     @classmethod
     def _models(cls, specs: list[str]) -> list[str]:
-        return [_check_model(spec) for spec in specs]
+        if "all" in specs and len(specs) > 1:
+            raise ValueError("all stands for every network: leave the others out")
+        return [spec if spec == "all" else _check_model(spec) for spec in specs]
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _batches(cls, sizes: list[int]) -> list[int]:
+        return sorted(set(sizes))
 
 
 class CompareParams(Params):

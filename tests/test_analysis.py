@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from actlib.analysis import compare, metrics, plots, speed
+from actlib.analysis import compare, metrics, plots
 from actlib.analysis.widgets import LiveCurves
 from actlib.models import create_model
 from actlib.models.execution import Execution, candidates, choose, measure_all
@@ -192,12 +192,3 @@ def test_the_choice_is_the_fastest_measured_and_leaves_model_and_random_state_al
     assert seconds[Execution()] > 0
     with pytest.raises(ValueError, match="precision 'fp16': expected one of auto, float32, bf16"):
         candidates("fp16")
-
-
-def test_describe_model_says_all_it_measured():
-    spec = "resnet10 widen_factor=0.0625"
-    row = speed.describe_model(spec, 5, (4, 16, 16), 2, device=CPU, training=True, precision="float32")
-    assert row["model"] == spec and row["gmacs"] == pytest.approx(row["conv_gmacs"] + row["linear_gmacs"])
-    assert row["params_m"] > 0 and "native_batch_norm" in row["uncounted"] and row["uncounted_melements"] > 0
-    assert row["clips_per_s"] >= row["float32_clips_per_s"] > 0 and row["train_clips_per_s"] > 0
-    assert row["precision"] == "float32" and row["memory_format"] in ("contiguous", "channels_last")

@@ -23,7 +23,7 @@ SMALLEST = {
     },
     "03_finetune": {"epochs": 1, "num_workers": 0, "precision": "float32", "memory_format": "contiguous"},
     "04_video_accuracy": {"precision": "float32", "memory_format": "contiguous", "batch_size": 4, "num_workers": 0},
-    "05_flops": {"batch_size": 2, "precision": "float32", "models": ["resnet10 widen_factor=0.25"]},
+    "05_flops": {"batch_sizes": [2], "precision": "float32", "models": ["resnet10 widen_factor=0.25"]},
     "06_compare": {},
 }
 

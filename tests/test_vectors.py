@@ -23,7 +23,7 @@ def test_layout_and_counts(path):
     count = count_macs(model, tuple(vector["input"][1:]))
     assert (count.conv, count.linear) == (vector["conv_macs"], vector["linear_macs"])
     assert count.conv + count.linear == vector["conv_linear_macs"]
-    assert count.other == vector.get("attention_macs", 0)
+    assert count.attention == vector.get("attention_macs", 0)
 
 
 @each_vector

@@ -1,47 +1,91 @@
-"""How much a network computes for one clip: its MACs, and by name what that number leaves out.
+"""How much a network computes for one clip: its MACs, and all other work beside them, with nothing silently left out.
 
 One MAC (multiply-accumulate) is a multiplication and an addition; papers on video networks mostly print MACs under
-the name of FLOPs. The counts come from `torch.utils.flop_counter`, whose two FLOPs a MAC are halved here. Convolution:
-output elements × input channels / groups × kernel volume; linear: output elements × input features. Bias is free.
+the name of FLOPs. Every operation that a forward pass executes is of one kind and counted in that kind's unit:
+
+    conv         MACs: output elements × input channels / groups × kernel volume
+    linear       MACs: output elements × input features (a matrix times one matrix of weights)
+    attention    MACs of batched matrix products, whose two sides both depend on the clip
+    pooling      elements read: output elements × kernel volume, the padding included; for adaptive pools, means,
+                 sums and maxima over axes the input elements
+    norm         elements normalised (batch, layer, group norm)
+    elementwise  elements put out: activations, sums, products, softmax, the addition of a bias
+    uncounted    elements put out by what only moves data (copies, concatenations, padding, indexing), by name, and
+                 by any operation that this file does not know, by name too: nothing vanishes
+
+The first three add up to the MACs of a paper. MACs come from torch's own formulas (`torch.utils.flop_counter`), whose
+two FLOPs a MAC are halved.
 """
 
 import copy
+import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
+LINEAR = {"mm", "addmm"}
+NORMS = {"native_batch_norm", "native_layer_norm", "native_group_norm", "rms_norm", "batch_norm_with_update"}
+WINDOW_POOLS = {"max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"}
+REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
+REDUCTIONS |= {"adaptive_max_pool2d", "adaptive_max_pool3d"}
+SOFTMAXES = {"softmax", "safe_softmax", "log_softmax"}  # not pointwise to torch, but one result an element all the same
+MOVES = {
+    "cat", "stack", "clone", "copy", "to_copy", "constant_pad_nd", "index", "index_select", "gather", "roll", "flip",
+    "repeat", "as_strided", "fill", "new_zeros", "new_ones", "new_empty", "new_full", "empty_like", "zeros_like",
+    "ones_like", "full_like", "reflection_pad3d", "replication_pad3d", "slice_scatter", "select_scatter", "index_put",
+    "channel_shuffle", "pixel_shuffle", "contiguous",
+}  # fmt: skip
 _INFERENCE_NORM = "_native_batch_norm_legit_no_training"  # what native_batch_norm decomposes into, in evaluation mode
-_LINEAR = {torch.ops.aten.mm, torch.ops.aten.addmm}
 
 
 @dataclass(frozen=True)
 class MacCount:
-    """The multiply-accumulates of one clip.
+    """The work of one clip, in the units at the top of this file.
 
-    conv, linear: those of convolutions, and of matrices times one matrix of weights.
-    other: those of batched matrix products and attention.
-    uncounted: for each operation that no count includes (norms, activations, pooling, …), the elements it put out.
+    operations: the work of each operation that is pooling, norm or elementwise, by name.
+    uncounted: the elements put out by operations that move data or are not known here, by name.
     input_shape: the clip's, without the batch axis.
     """
 
     conv: int
     linear: int
-    other: int
+    attention: int
+    pooling: int
+    norm: int
+    elementwise: int
+    operations: dict[str, int]
     uncounted: dict[str, int]
     input_shape: tuple[int, ...]
 
     @property
     def total(self) -> int:
-        return self.conv + self.linear + self.other
+        """The MACs: conv + linear + attention."""
+        return self.conv + self.linear + self.attention
+
+    @property
+    def unknown(self) -> list[str]:
+        """The uncounted operations that are not known to be mere moves of data."""
+        return [name for name in self.uncounted if name not in MOVES]
 
 
-class _UncountedOps(TorchDispatchMode):
-    """Adds up the output elements of every executed operation that the FLOP counter has no formula for.
+class Step(NamedTuple):
+    """One executed operation: its kind, torch's name for it, the elements it put out, its work in the kind's unit."""
+
+    kind: str
+    name: str
+    outputs: int
+    work: int
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes a Step for every executed operation, after taking apart what is composed of others.
 
     Left out is what computes nothing: views (every output shares an input's memory and is not written to) and
     operations without a tensor among their arguments (allocations). Of several outputs the first counts, the others
@@ -51,15 +95,19 @@ class _UncountedOps(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.elements: Counter[str] = Counter()
+        self.steps: list[Step] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        output = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
         packet = func._overloadpacket
-        reads_tensor = any(isinstance(a, torch.Tensor) for a in tree_leaves((args, kwargs)))
-        if packet not in flop_registry and reads_tensor and not _is_view(func):
-            name = "native_batch_norm" if packet.__name__ == _INFERENCE_NORM else packet.__name__.strip("_")
-            self.elements[name] += next((t.numel() for t in tree_leaves(output) if isinstance(t, torch.Tensor)), 0)
+        if packet not in flop_registry and func is not torch.ops.prim.device.default:
+            with self:
+                output = func.decompose(*args, **kwargs)
+            if output is not NotImplemented:
+                return output
+        output = func(*args, **kwargs)
+        if any(isinstance(a, torch.Tensor) for a in tree_leaves((args, kwargs))) and not _is_view(func):
+            self.steps += _steps_of(func, args, kwargs, output)
         return output
 
 
@@ -70,28 +118,84 @@ def _is_view(func: torch._ops.OpOverload) -> bool:
     return all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
 
-def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> MacCount:
-    """Count the MACs of one clip of `input_shape`, (3, T, H, W): the batch axis is put in front here.
+def _steps_of(func: torch._ops.OpOverload, args: tuple, kwargs: dict, output) -> Iterator[Step]:
+    packet = func._overloadpacket
+    name = "native_batch_norm" if packet.__name__ == _INFERENCE_NORM else packet.__name__.strip("_")
+    outputs = next((t.numel() for t in tree_leaves(output) if isinstance(t, torch.Tensor)), 0)
+    pointwise = torch.Tag.pointwise in func.tags  # of max and min: that of two tensors, not of one over its axes
+    read = next((a.numel() for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)), 0)
+    if packet in flop_registry:
+        macs = flop_registry[packet](*args, **kwargs, out_val=output) // 2
+        kind = "conv" if name == "convolution" else "linear" if name in LINEAR else "attention"
+        yield Step(kind, name, outputs, macs)
+        if name == "convolution" and args[2] is not None:
+            yield Step("elementwise", "convolution_bias", outputs, outputs)
+        elif name == "addmm":
+            yield Step("elementwise", "linear_bias", outputs, outputs)
+    elif name in NORMS:
+        yield Step("norm", name, outputs, outputs)
+    elif name in WINDOW_POOLS:
+        kernel = args[1] if len(args[1]) > 1 else list(args[1]) * (args[0].ndim - 2)
+        yield Step("pooling", name, outputs, outputs * math.prod(kernel))
+    elif name in MOVES:
+        yield Step("uncounted", name, outputs, outputs)
+    elif name in REDUCTIONS and not pointwise:
+        yield Step("pooling", name, outputs, read)
+    elif pointwise or name in SOFTMAXES:
+        yield Step("elementwise", name, outputs, outputs)
+    else:
+        yield Step("uncounted", name, outputs, outputs)
+
+
+def executed_steps(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step]:
+    """Every operation of the forward pass of one clip of `input_shape`, (3, T, H, W), in order.
 
     A copy of the model without storage runs in evaluation mode, so this costs no memory and hardly any time, and
     the model stays as it is.
     """
+    shadow, dtype = without_storage(model)
+    clip = torch.empty(1, *input_shape, device="meta", dtype=dtype)
+    with torch.no_grad(), _Recorder() as recorder:
+        shadow.eval()(clip)
+    return recorder.steps
+
+
+def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> MacCount:
+    """Count the work of one clip of `input_shape`, (3, T, H, W): the batch axis is put in front here. It costs no
+    memory and leaves the model as it is."""
+    return add_up(executed_steps(model, input_shape), input_shape)
+
+
+def add_up(steps: list[Step], input_shape: tuple[int, ...]) -> MacCount:
+    """The work of all `steps` of a clip of `input_shape`."""
+    kinds: Counter[str] = Counter()
+    operations: Counter[str] = Counter()
+    uncounted: Counter[str] = Counter()
+    for kind, name, _, work in steps:
+        if kind == "uncounted":
+            uncounted[name] += work
+        else:
+            kinds[kind] += work
+        if kind in ("pooling", "norm", "elementwise"):
+            operations[name] += work
+    return MacCount(
+        **{kind: kinds[kind] for kind in ("conv", "linear", "attention", "pooling", "norm", "elementwise")},
+        operations=dict(sorted(operations.items())),
+        uncounted=dict(sorted(uncounted.items())),
+        input_shape=tuple(input_shape),
+    )
+
+
+def without_storage(model: nn.Module) -> tuple[nn.Module, torch.dtype]:
+    """A copy of `model` on the meta device, in the same mode, and the dtype of its parameters."""
     tensors = [*model.parameters(), *model.buffers()]
     # deepcopy takes what the memo holds instead of copying: parameters and buffers get no storage at any moment.
-    memo = {id(t): _without_storage(t) for t in tensors}
-    shadow = copy.deepcopy(model, memo).eval()
+    memo = {id(t): _empty_twin(t) for t in tensors}
     dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
-    clip = torch.empty(1, *input_shape, device="meta", dtype=dtype)
-    # The outer mode sees what the inner one executes, after decomposition.
-    with torch.no_grad(), _UncountedOps() as uncounted, FlopCounterMode(display=False) as counter:
-        shadow(clip)
-    macs = {packet: flops // 2 for packet, flops in counter.get_flop_counts().get("Global", {}).items()}
-    conv = macs.pop(torch.ops.aten.convolution, 0)
-    linear = sum(macs.pop(packet, 0) for packet in _LINEAR)
-    return MacCount(conv, linear, sum(macs.values()), dict(sorted(uncounted.elements.items())), tuple(input_shape))
+    return copy.deepcopy(model, memo), dtype
 
 
-def _without_storage(tensor: torch.Tensor) -> torch.Tensor:
+def _empty_twin(tensor: torch.Tensor) -> torch.Tensor:
     empty = torch.empty_like(tensor, device="meta", requires_grad=False)
     return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 

@@ -4,6 +4,7 @@ Nothing here shows or saves; `runs.RunFolder.save_figure` does.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -161,34 +162,57 @@ def tradeoff(
     ax.set_ylabel(ylabel)
     ax.grid(alpha=0.3)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, frameon=False)
-    _label_points(ax, points[cost], points[accuracy], points["label"])  # last: it measures the finished layout
+    label_points(ax, points[cost], points[accuracy], points["label"])  # last: it measures the finished layout
     return ax
 
 
-def _label_points(ax: Axes, xs: pd.Series, ys: pd.Series, labels: pd.Series) -> None:
-    """Write each label beside its point, moved up as far as needed to stay clear of the labels below it.
+def label_points(
+    ax: Axes, xs: pd.Series, ys: pd.Series, labels: pd.Series, avoid: Iterable[tuple[float, float]] = ()
+) -> None:
+    """Write each label beside its point, right or left, moved up or down as little as keeps it clear of all points,
+    of those in `avoid`, of the labels before it and of the axes' edges; a thin line joins it to its point.
 
     Positions are computed in points (1/72 inch), since that is what a letter's height is measured in.
     """
     ax.figure.canvas.draw()
     to_points = 72 / ax.figure.dpi
     places = ax.transData.transform(np.column_stack([xs, ys])) * to_points
-    taken: list[tuple[float, float, float, float]] = []  # start, right, base, top
+    edges = ax.bbox.get_points() * to_points
+    others = ax.transData.transform(np.array([*avoid]).reshape(-1, 2)) * to_points
+    taken = [(x - 4, x + 4, y - 4, y + 4) for x, y in [*places, *others]]  # left, right, bottom, top
     for index in np.argsort(places[:, 1], kind="stable"):
         x, y = places[index]
         lines = str(labels.iloc[index]).split("\n")
         width, height = 4.6 * max(map(len, lines)), 10.5 * len(lines)
-        left, bottom = x + 6, y - height / 2
-        while any(
-            left < right and left + width > start and bottom < top and bottom + height > base
-            for start, right, base, top in taken
-        ):
-            bottom += 2
-        taken.append((left, left + width, bottom, bottom + height))
+        for shift, left in _positions(x, width):
+            box = (left, left + width, y + shift - height / 2, y + shift + height / 2)
+            if _is_clear(box, taken, edges):
+                break
+        else:
+            shift, left = 0, x + 6
+            box = (left, left + width, y - height / 2, y + height / 2)
+        taken.append(box)
         ax.annotate(
-            "\n".join(lines), (xs.iloc[index], ys.iloc[index]), (6, bottom + height / 2 - y), fontsize=8,
-            textcoords="offset points", va="center", arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6},
+            "\n".join(lines), (xs.iloc[index], ys.iloc[index]), (6 if left > x else -6, shift), fontsize=8,
+            textcoords="offset points", ha="left" if left > x else "right", va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6},
         )  # fmt: skip
+
+
+def _positions(x: float, width: float) -> Iterator[tuple[float, float]]:
+    """Shifts up or down and left edges for a label of a point at x, the nearest first."""
+    for step in range(0, 200, 2):
+        for shift in (step, -step) if step else (0,):
+            yield shift, x + 6
+            yield shift, x - 6 - width
+
+
+def _is_clear(box: tuple, taken: list[tuple], edges: np.ndarray) -> bool:
+    left, right, bottom, top = box
+    (first, lowest), (last, highest) = edges
+    if left < first or right > last or bottom < lowest or top > highest:
+        return False
+    return not any(left < end and right > start and bottom < roof and top > base for start, end, base, roof in taken)
 
 
 def model_bars(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None = None) -> Axes:

@@ -1,5 +1,7 @@
-"""Widgets: curves that grow while a network trains, in JupyterLab and, as plain lines, without a screen."""
+"""Widgets for JupyterLab, each with a plain form without a screen: curves that grow while a network trains, and
+networks to pick whose costs follow."""
 
+import html
 import io
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +9,11 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from actlib.analysis.compare import for_display
+from actlib.analysis.cost_plots import COSTS, cost_panels
 from actlib.analysis.plots import training_curves
+from actlib.analysis.speed import spec_at, try_to_describe
+from actlib.models import list_models
 from actlib.progress import is_interactive, progress
 
 
@@ -53,7 +59,7 @@ class LiveCurves:
         self.bar.value = row["epoch"]
         self.bar.description = f"{row['epoch']} of {self.epochs}"
         self.text.value = line
-        self.image.value = _png(pd.DataFrame(self.rows), self.epochs)
+        self.image.value = _png(training_curves(pd.DataFrame(self.rows), epochs=self.epochs))
         self.image.layout.visibility = "visible"
 
 
@@ -67,9 +73,87 @@ def describe_row(row: dict, epochs: int) -> str:
     )
 
 
-def _png(history: pd.DataFrame, epochs: int) -> bytes:
-    axes = training_curves(history, epochs=epochs)
+def _png(axes) -> bytes:
     buffer = io.BytesIO()
     axes.figure.savefig(buffer, dpi=110)
     plt.close(axes.figure)
     return buffer.getvalue()
+
+
+class NetworkExplorer:
+    """Networks, frames and size to choose; the table and plot of their costs follow at once.
+
+    Everything is counted without running a network (`speed.describe_model`), and each network at each input once. A
+    network that does not take the input is named with the reason. Headless, table and plot of the first choice are
+    shown as they are. The `widget` can be tested without a browser: setting a control's value does what a person does.
+    """
+
+    SHOWN = ("model", *COSTS, "attention_gmacs", "pooling_m", "norm_m", "elementwise_m", "moved_m")
+
+    def __init__(
+        self,
+        specs: list[str],
+        num_frames: int,
+        crop_size: int,
+        num_classes: int = 400,
+        interactive: bool | None = None,
+    ):
+        self.num_classes = num_classes
+        self._counted: dict[tuple, tuple[dict, str]] = {}
+        names = {spec_at(name, num_frames, crop_size): name for name in list_models()}
+        names |= {name: name for name in list_models()}
+        by_name = [names[spec] for spec in specs if spec in names]
+        wide, narrow = {"layout": {"width": "300px"}}, {"layout": {"width": "180px"}}
+        self.picked = ipywidgets.SelectMultiple(
+            options=list_models(), value=by_name, rows=10, description="networks", **wide
+        )
+        self.typed = ipywidgets.Textarea(
+            "\n".join(spec for spec in specs if spec not in names), rows=6, description="with options",
+            placeholder="one a line: resnet18 shortcut=A", continuous_update=False, **wide,
+        )  # fmt: skip
+        self.frames = ipywidgets.BoundedIntText(num_frames, min=1, max=512, description="frames", **narrow)
+        self.size = ipywidgets.BoundedIntText(crop_size, min=16, max=1024, step=16, description="size", **narrow)
+        self.message, self.table = ipywidgets.HTML(), ipywidgets.HTML()
+        self.image = ipywidgets.Image(format="png", layout={"width": "960px"})
+        controls = ipywidgets.HBox([self.picked, self.typed, ipywidgets.VBox([self.frames, self.size])])
+        self.widget = ipywidgets.VBox([controls, self.message, self.table, self.image])
+        for name in ("picked", "typed", "frames", "size", "message", "table", "image"):
+            getattr(self, name).add_class(f"actlib-{name}")
+        self.update()
+        for control in (self.picked, self.typed, self.frames, self.size):
+            control.observe(lambda change: self.update(), names="value")
+        self._show(is_interactive() if interactive is None else interactive)
+
+    @property
+    def specs(self) -> list[str]:
+        """The networks chosen, in the order of the list, then as typed."""
+        named = [spec_at(name, self.frames.value, self.size.value) for name in self.picked.value]
+        typed = [line.strip() for line in self.typed.value.splitlines() if line.strip()]
+        return list(dict.fromkeys(named + typed))
+
+    def update(self) -> None:
+        """Count what is chosen, and show it."""
+        self.message.value = "counting …"
+        counted = {spec: self._count(spec) for spec in self.specs}
+        refused = [html.escape(f"{spec}: {why}") for spec, (row, why) in counted.items() if not row]
+        self.message.value = "<br>".join(refused) if counted else "choose a network"
+        table = pd.DataFrame([row for row, _ in counted.values() if row])
+        self.table.value = "" if table.empty else for_display(table[list(self.SHOWN)]).to_html(index=False)
+        self.image.value = b"" if table.empty else _png(cost_panels(table))
+        self.image.layout.display = "none" if table.empty else None
+
+    def _count(self, spec: str) -> tuple[dict, str]:
+        shape = (self.frames.value, self.size.value, self.size.value)
+        if (spec, shape) not in self._counted:
+            self._counted[spec, shape] = try_to_describe(spec, self.num_classes, shape)
+        return self._counted[spec, shape]
+
+    def _show(self, interactive: bool) -> None:
+        from IPython.display import HTML, Image, display
+
+        if interactive:
+            display(self.widget)
+            return
+        display(HTML(self.message.value + self.table.value))
+        if self.image.value:
+            display(Image(self.image.value))
