@@ -102,7 +102,7 @@ def test_deeper_r2plus1ds_add_identity_blocks(depth, more_blocks):
 
 def test_options_and_their_defaults():
     stem = {"conv1_t_size": 7, "conv1_t_stride": 1, "max_pool": True}
-    assert model_options("preresnet18") == {"shortcut": "B"} | stem
+    assert model_options("preresnet18") == {"shortcut": "B", "release": 2018} | stem
     assert model_options("r2plus1d18") == {"shortcut": "B", "widen_factor": 1.0} | stem
     assert model_options("wideresnet50") == {"shortcut": "B", "widen_k": 2, "release": 2018} | stem
     assert model_options("resnext101") == {"shortcut": "B", "cardinality": 32, "release": 2018} | stem

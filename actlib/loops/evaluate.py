@@ -16,6 +16,7 @@ from actlib.datasets.clips import EvaluationViews, Views, evaluation_loader
 from actlib.datasets.protocol import Protocol
 from actlib.loops.device import to_float
 from actlib.models.execution import Execution
+from actlib.models.folding import fold_batch_norm
 
 COLUMNS = ("video_id", "path", "label", "prediction", "score", "rank", "correct", "views", "error")
 
@@ -80,7 +81,8 @@ def evaluate(
 
     `mean`, `std` and `channel_order` are the network's (see `device.to_float`).
     The views of successive videos share batches of `batch_size`, whatever their number a video, so memory does
-    not grow with it. `progress(iterable, total=…, desc=…)` wraps the videos. The model's mode is put back afterwards.
+    not grow with it. `progress(iterable, total=…, desc=…)` wraps the videos. A copy of the model in evaluation mode
+    does the work, its batch norms folded into its convolutions (see `models.folding`).
     """
     dataset = EvaluationViews(table, classes, list(protocols.values()))
     loader = evaluation_loader(dataset, num_workers=num_workers)
@@ -90,18 +92,17 @@ def evaluate(
     sums = np.zeros((*shape, len(classes)), dtype=np.float64)
     views = np.zeros(shape, dtype=np.int64)
     errors = [""] * len(table)
-    was_training = model.training
-    model.eval()
+    folded = None
     with torch.inference_mode():
         for clips, owners in _batches(videos, batch_size, errors):
             clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
+            folded = folded or fold_batch_norm(model, clips[:1])
             with execution.autocast(device):
-                logits = model(clips)
+                logits = folded(clips)
             scores = logits.float().softmax(dim=1).cpu().numpy()
             places = tuple(np.array(owners).T)  # (protocol, video) of each view
             np.add.at(sums, places, scores)
             np.add.at(views, places, 1)
-    model.train(was_training)
     with np.errstate(invalid="ignore"):
         means = (sums / views[..., None]).astype(np.float32)  # 0 / 0 = NaN: no view, no score
     return {

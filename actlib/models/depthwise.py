@@ -67,7 +67,7 @@ def input_gradient(grad, x, weight, stride, padding) -> torch.Tensor:
     kernel = weight.shape[2:]
     if any(step > 1 for step in stride):
         dense = [size + 2 * p - k + 1 for size, p, k in zip(x.shape[2:], padding, kernel)]  # ∂y's size at stride 1
-        spread = x.new_zeros(()).expand(*x.shape[:2], *dense).contiguous(memory_format=_layout(grad))
+        spread = torch.empty(*x.shape[:2], *dense, dtype=x.dtype, memory_format=_layout(grad)).zero_()
         spread[:, :, :: stride[0], :: stride[1], :: stride[2]] = grad
         grad = spread
     around = [k - 1 - p for p, k in zip(padding, kernel)]

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from actlib.models.folding import fold_batch_norm
+
 PRECISIONS = ("float32", "bf16")
 MEMORY_FORMATS = ("contiguous", "channels_last")
 HOPELESS = 2.0  # a first step this many times slower than the best so far ends the measurement of a pair
@@ -75,14 +77,17 @@ def measure(
 ) -> float:
     """Seconds of one step on a batch of shape (B, C, T, H, W), the best of `repeats` after a first one to warm up.
 
-    A step is forward, cross-entropy and backward when `training`, else forward alone. Works on a copy of `model`
-    and leaves torch's random state as it was. A first step slower than `give_up_s` is the answer.
+    A step is forward, cross-entropy and backward when `training`, else forward alone, with batch norms folded into
+    convolutions as `loops.evaluate` has them. Works on a copy of `model` and leaves torch's random state as it was. A
+    first step slower than `give_up_s` is the answer.
     """
     model = execution.apply_to(copy.deepcopy(model).to(device).train(training))
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(not training):
         torch.manual_seed(0)
         clips = execution.apply_to_clips(torch.randn(input_shape, device=device))
+        if not training:
+            model = fold_batch_norm(model, clips[:1])
         labels = torch.zeros(len(clips), dtype=torch.long, device=device)
         first = _timed_step(model, clips, labels, execution, device, training)
         if first > give_up_s:
