@@ -19,15 +19,14 @@ CASES = [
     ((3, 1, 1), (2, 1, 1), (1, 0, 0), (2, 3, 2, 4, 4)),
     ((5, 3, 1), (3, 1, 2), (2, 0, 0), (2, 4, 7, 5, 5)),
 ]
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}
+LAST = {"memory_format": torch.channels_last_3d}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("kernel", "stride", "padding", "shape"), CASES)
-def test_gradients_are_those_of_the_function(kernel, stride, padding, shape, layout):
+def test_gradients_are_those_of_the_function(kernel, stride, padding, shape):
     torch.manual_seed(0)
     conv = DepthwiseConv3d(shape[1], kernel, stride, padding).double()
-    x = torch.randn(shape, dtype=torch.double).contiguous(memory_format=LAYOUTS[layout]).requires_grad_()
+    x = torch.randn(shape, dtype=torch.double).contiguous(**LAST).requires_grad_()
     call = lambda x, weight: torch.func.functional_call(conv, {"weight": weight}, (x,))  # noqa: E731
     assert call(x, conv.weight).grad_fn.name().startswith("_Depthwise")
     assert torch.autograd.gradcheck(call, (x, conv.weight))
@@ -39,7 +38,7 @@ def test_equals_a_convolution_of_torch(kernel, stride, padding, shape):
     conv = DepthwiseConv3d(shape[1], kernel, stride, padding)
     plain = nn.Conv3d(shape[1], shape[1], kernel, stride, padding, groups=shape[1], bias=False)
     plain.load_state_dict(conv.state_dict())
-    x = torch.randn(shape)
+    x = torch.randn(shape).contiguous(**LAST)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     y, want = conv(ours), plain(theirs)
     assert torch.equal(y, want)
@@ -50,10 +49,17 @@ def test_equals_a_convolution_of_torch(kernel, stride, padding, shape):
     torch.testing.assert_close(conv.weight.grad, plain.weight.grad)
 
 
+def test_contiguous_clips_go_the_way_of_torch():
+    conv = DepthwiseConv3d(3, 3, padding=1)
+    x = torch.randn(1, 3, 2, 4, 4, requires_grad=True)
+    assert conv(x.contiguous(**LAST)).grad_fn.name().startswith("_Depthwise")
+    assert not conv(x).grad_fn.name().startswith("_Depthwise")
+
+
 def test_only_what_is_asked_for_is_computed():
     conv = DepthwiseConv3d(3, 3, padding=1)
     conv.weight.requires_grad_(False)
-    x = torch.randn(1, 3, 2, 4, 4, requires_grad=True)
+    x = torch.randn(1, 3, 2, 4, 4).contiguous(**LAST).requires_grad_()
     conv(x).sum().backward()
     assert x.grad is not None and conv.weight.grad is None
     assert not conv(x.detach()).requires_grad
@@ -66,7 +72,7 @@ def test_autocast_computes_in_bf16_and_keeps_float32_gradients():
     conv = DepthwiseConv3d(4, 3, padding=1)
     plain = nn.Conv3d(4, 4, 3, padding=1, groups=4, bias=False)
     plain.load_state_dict(conv.state_dict())
-    x = torch.randn(2, 4, 3, 5, 5)
+    x = torch.randn(2, 4, 3, 5, 5).contiguous(**LAST)
     outputs = []
     for module in (conv, plain):
         clip = x.clone().requires_grad_()

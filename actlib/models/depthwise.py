@@ -6,7 +6,8 @@ takes many times as long as the forward pass. Both gradients can be had from ker
     to the weights: for each tap in time, a 2-D depthwise gradient over pairs of frames, one sample after the other,
                     so that the frames stay in the cache
 `make bench` prints what that gains on the machine at hand, layer by layer and for whole networks. The gradients equal
-torch's up to rounding. Only CPU tensors that need a gradient take this way; all else is `torch.nn.Conv3d`.
+torch's up to rounding. Only CPU tensors that need a gradient and are laid out channels last take this way; all else is
+`torch.nn.Conv3d` (contiguous tensors gain little, and lose where the stride is 2).
 """
 
 import torch
@@ -35,7 +36,8 @@ class DepthwiseConv3d(nn.Conv3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, C, T, H, W). Returns (B, C, T', H', W')."""
         needs_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        if not needs_gradient or x.device.type != "cpu" or torch.compiler.is_compiling():
+        last = x.is_contiguous(memory_format=torch.channels_last_3d)
+        if not (needs_gradient and last and x.device.type == "cpu") or torch.compiler.is_compiling():
             return super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:  # as for a convolution of torch's own
@@ -55,8 +57,7 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        last = x.is_contiguous(memory_format=torch.channels_last_3d)
-        grad = grad.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+        grad = grad.contiguous(memory_format=torch.channels_last_3d)
         to_x = input_gradient(grad, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[0] else None
         to_weight = weight_gradient(grad, x, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[1] else None
         return to_x, to_weight, None, None
@@ -67,7 +68,7 @@ def input_gradient(grad, x, weight, stride, padding) -> torch.Tensor:
     kernel = weight.shape[2:]
     if any(step > 1 for step in stride):
         dense = [size + 2 * p - k + 1 for size, p, k in zip(x.shape[2:], padding, kernel)]  # ∂y's size at stride 1
-        spread = torch.empty(*x.shape[:2], *dense, dtype=x.dtype, memory_format=_layout(grad)).zero_()
+        spread = torch.empty(*x.shape[:2], *dense, dtype=x.dtype, memory_format=torch.channels_last_3d).zero_()
         spread[:, :, :: stride[0], :: stride[1], :: stride[2]] = grad
         grad = spread
     around = [k - 1 - p for p, k in zip(padding, kernel)]
@@ -94,7 +95,3 @@ def weight_gradient(grad, x, weight, stride, padding) -> torch.Tensor:
                 [False, True, False],
             )[1]  # fmt: skip
     return total.movedim(0, 2).to(weight.dtype)
-
-
-def _layout(x: torch.Tensor) -> torch.memory_format:
-    return torch.channels_last_3d if x.is_contiguous(memory_format=torch.channels_last_3d) else torch.contiguous_format
