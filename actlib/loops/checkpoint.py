@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from actlib.files import write_with
-from actlib.models import create_model
+from actlib.models import VideoModel, create_model
 from actlib.models.weights import load_weights
 
 FORMAT = "actlib checkpoint 1"
@@ -21,6 +21,11 @@ FORMAT = "actlib checkpoint 1"
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, is not one of this project's, or does not fit the run. Names the file."""
+
+
+def describe(model: VideoModel) -> dict:
+    """What a checkpoint holds under `model`."""
+    return {"name": model.name, "options": model.options, "num_classes": model.num_classes, "spec": model.spec}
 
 
 def save_checkpoint(path: str | Path, content: dict) -> Path:

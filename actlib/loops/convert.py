@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from actlib.loops.checkpoint import save_checkpoint
+from actlib.loops.checkpoint import describe, save_checkpoint
 from actlib.models import VideoModel, create_model, parse_spec
 
 # What a clip is where neither the table of published files nor the user says: 3D-ResNets-PyTorch's usual one.
@@ -67,12 +67,7 @@ def convert(
 def content(model: VideoModel, classes: list[str], preprocessing: dict, source: str | Path) -> dict:
     """The content of a checkpoint that was not trained here; `source` stands in its params."""
     return {
-        "model": {
-            "name": model.name,
-            "options": model.options,
-            "num_classes": model.num_classes,
-            "spec": model.spec,
-        },
+        "model": describe(model),
         "state_dict": model.state_dict(),
         "classes": classes,
         "preprocessing": preprocessing,

@@ -16,7 +16,7 @@ from actlib.datasets.protocol import Protocol
 from actlib.datasets.table import DataError, class_names, read_table, rows_of
 from actlib.datasets.transforms import train_transform
 from actlib.files import put_aside, write_with
-from actlib.loops.checkpoint import CheckpointError, random_states, read_checkpoint, restore_random_states
+from actlib.loops.checkpoint import CheckpointError, describe, random_states, read_checkpoint, restore_random_states
 from actlib.loops.device import pick_device
 from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, parameter_groups, pretrained_model
 from actlib.loops.optim import Schedule, make_optimizer
@@ -74,12 +74,7 @@ class Job:
         """What inference needs (see `checkpoint`)."""
         model = self.model
         return {
-            "model": {
-                "name": model.name,
-                "options": model.options,
-                "num_classes": model.num_classes,
-                "spec": model.spec,
-            },
+            "model": describe(model),
             "state_dict": model.state_dict(),
             "classes": self.classes,
             "preprocessing": {name: getattr(self.p, name) for name in PREPROCESSING},

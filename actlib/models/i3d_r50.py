@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import VideoModel, register_model
+from actlib.models.registry import VideoModel, normal_linear, register_model
 from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, Bottleneck, init_conv_and_norm
 
 TEMPORAL_CONVS = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
@@ -109,10 +109,7 @@ class I3DResNet50(VideoModel):
                 _init_non_local(module)
 
     def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        linear = nn.Linear(in_features, num_classes)
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-        return linear
+        return normal_linear(in_features, num_classes, std=0.01)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool1(self.relu(self.bn1(self.conv1(x))))

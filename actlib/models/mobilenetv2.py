@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from actlib.models.mobilenet import conv_norm_relu, depthwise_conv
-from actlib.models.registry import VideoModel, register_model, scale_width
+from actlib.models.registry import VideoModel, normal_linear, register_model, scale_width
 from actlib.models.resnet import init_conv_and_norm
 
 # expansion, channels, blocks, stride of the first block (over T, H and W alike): arXiv:1801.04381 table 2, with
@@ -72,10 +72,7 @@ class MobileNetV2(VideoModel):
         init_conv_and_norm(self)
 
     def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        linear = nn.Linear(in_features, num_classes)
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-        return linear
+        return normal_linear(in_features, num_classes, std=0.01)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.features(x)

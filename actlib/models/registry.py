@@ -173,7 +173,15 @@ def create_from_spec(spec: str, num_classes: int, **extra: Scalar) -> VideoModel
     return create_model(name, num_classes, **(options | extra))
 
 
-# --- checks that the families share ---------------------------------------------------------------------------
+# --- what the families share ----------------------------------------------------------------------------------
+
+
+def normal_linear(in_features: int, num_classes: int, std: float) -> nn.Linear:
+    """A fresh linear layer with weights of N(0, std²) and bias 0, as several of the references start their heads."""
+    linear = nn.Linear(in_features, num_classes)
+    nn.init.normal_(linear.weight, std=std)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

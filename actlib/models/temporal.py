@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import ModelError, VideoModel, check_choice
+from actlib.models.registry import ModelError, VideoModel, check_choice, normal_linear
 
 PLACEMENTS = ("residual", "inplace")  # of the temporal shift: in a block's branch alone, or for the whole block
 SMALL_HEAD_STD = 0.001  # of a new linear layer's weights, in TSM and in IBM's 3-D networks
@@ -26,11 +26,9 @@ class FrameClassifier(VideoModel):
     head_std: float | None = None  # a new head's standard deviation, its bias then 0; None leaves nn.Linear's own
 
     def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        linear = nn.Linear(in_features, num_classes)
-        if self.head_std is not None:
-            nn.init.normal_(linear.weight, std=self.head_std)
-            nn.init.zeros_(linear.bias)
-        return linear
+        if self.head_std is None:
+            return nn.Linear(in_features, num_classes)
+        return normal_linear(in_features, num_classes, self.head_std)
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
         frames = features.mean(dim=(3, 4)).transpose(1, 2)  # (B, T', C)

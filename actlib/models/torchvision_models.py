@@ -21,7 +21,7 @@ from torchvision.models.video.s3d import S3D
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from actlib.models.i3d_r50 import FittingMaxPool3d
-from actlib.models.registry import ModelError, VideoModel, register_model
+from actlib.models.registry import ModelError, VideoModel, normal_linear, register_model
 
 NAMES = tuple(models.list_models(module=models.video))
 
@@ -42,10 +42,7 @@ class TorchvisionResNet(TorchvisionModel):
         self.dropout = nn.Dropout(0.0)  # none in torchvision; reset_classifier can set one for fine-tuning
 
     def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        linear = nn.Linear(in_features, num_classes)
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-        return linear
+        return normal_linear(in_features, num_classes, std=0.01)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
