@@ -96,7 +96,8 @@ def evaluate(
     with torch.inference_mode():
         for clips, owners in _batches(videos, batch_size, errors):
             clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
-            folded = folded or fold_batch_norm(model, clips[:1])
+            if folded is None:
+                folded = fold_batch_norm(model, clips[:1])
             with execution.autocast(device):
                 logits = folded(clips)
             scores = logits.float().softmax(dim=1).cpu().numpy()
