@@ -100,7 +100,7 @@ def test_the_costs_follow_what_is_picked(page, lab, tmp_path):
     page.locator(".actlib-frames input").fill("8")
     page.locator(".actlib-frames input").press("Enter")
     page.wait_for_function("before => document.querySelector('.actlib-table tbody tr').innerText != before", arg=before)
-    assert page.locator("img.actlib-image").get_attribute("src") != picture
+    page.wait_for_function("before => document.querySelector('img.actlib-image').src != before", arg=picture)
     page.locator(".actlib-picked select").select_option(["resnet10", "c3d", "i3d_r50"])
     page.wait_for_selector(".actlib-table td:text-is('i3d_r50')", timeout=60_000)
     page.locator(".actlib-typed textarea").fill("resnet18 shortcut=C")
