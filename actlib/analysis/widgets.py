@@ -80,6 +80,11 @@ def _png(axes) -> bytes:
     return buffer.getvalue()
 
 
+def _as_lab_shows_it(table: pd.DataFrame) -> str:
+    """HTML with the class by which JupyterLab knows tables; inside a widget it does not put it there itself."""
+    return f'<div class="jp-RenderedHTMLCommon">{table.to_html(index=False, border=0)}</div>'
+
+
 class NetworkExplorer:
     """Networks, frames and size to choose; the table and plot of their costs follow at once.
 
@@ -138,7 +143,7 @@ class NetworkExplorer:
         refused = [html.escape(f"{spec}: {why}") for spec, (row, why) in counted.items() if not row]
         self.message.value = "<br>".join(refused) if counted else "choose a network"
         table = pd.DataFrame([row for row, _ in counted.values() if row])
-        self.table.value = "" if table.empty else for_display(table[list(self.SHOWN)]).to_html(index=False)
+        self.table.value = "" if table.empty else _as_lab_shows_it(for_display(table[list(self.SHOWN)]))
         self.image.value = b"" if table.empty else _png(cost_panels(table))
         self.image.layout.display = "none" if table.empty else None
 
