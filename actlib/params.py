@@ -137,7 +137,7 @@ def _check_model(spec: str) -> str:
     from actlib.models import parse_spec  # torch is imported only where a network is named
 
     parse_spec(spec)
-    return spec
+    return spec.replace(":", "=")  # colons in notebooks: papermill passes over lines with a second equals sign
 
 
 def read_factors(entries: list[str]) -> dict[str, float]:
@@ -261,7 +261,7 @@ class TrainParams(_TrainingParams):
 
     run_dir: str = default("outputs/train", "the run folder: everything is written here")
     model: str = default(
-        "resnet10 widen_factor=0.25 conv1_t_size=3", "network, with options as in: resnet18 shortcut=A"
+        "resnet10 widen_factor:0.25 conv1_t_size:3", "network, with options as in: resnet18 shortcut:A"
     )
 
     _model = field_validator("model")(_check_model)
@@ -339,7 +339,7 @@ class FlopsParams(_DeviceParams):
 
     run_dir: str = default("outputs/flops", "the run folder: everything is written here")
     models: list[str] = default(
-        ["resnet18 shortcut=A", "mobilenetv2", "tsn_resnet18", "tam_resnet18"],
+        ["resnet18 shortcut:A", "mobilenetv2", "tsn_resnet18", "tam_resnet18"],
         "networks with options; or all",
         min_length=1,
     )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import papermill
 import pytest
 import yaml
 
@@ -34,6 +35,13 @@ def cells_of(root, name):
 
 def test_every_notebook_has_parameters(root):
     assert sorted(path.stem for path in (root / "notebooks").glob("*.ipynb")) == sorted(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_papermill_knows_every_parameter(root, name):
+    """It passes over lines with two equals signs, and then warns of an unknown parameter."""
+    seen = papermill.inspect_notebook(str(root / "notebooks" / f"{name}.ipynb"))
+    assert set(seen) == set(NOTEBOOKS[name].model_fields) and all(each["help"] for each in seen.values())
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -13,6 +13,7 @@ from actlib.params import (
     CompareParams,
     DataPrepParams,
     FinetuneParams,
+    FlopsParams,
     ParamsError,
     TrainParams,
     VideoAccuracyParams,
@@ -144,3 +145,9 @@ def test_input_files_that_are_not_there(tmp_path, monkeypatch):
     for name in ("resnet-34-kinetics.pth", "R3D_18_Weights.KINETICS400_V1", "https://example.org/w.pth", "table.csv"):
         assert missing(name) == {}, name  # there, or to be downloaded
     assert TrainParams.build({"table": "other.csv"}, "test").missing_inputs(tmp_path) == {"table": "no such file"}
+
+
+def test_a_network_may_be_written_with_colons():
+    assert TrainParams.build({"model": "resnet18 shortcut:A"}, "x").model == "resnet18 shortcut=A"
+    assert TrainParams().model == "resnet10 widen_factor=0.25 conv1_t_size=3"
+    assert FlopsParams().models[0] == "resnet18 shortcut=A"

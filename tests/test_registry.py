@@ -106,6 +106,7 @@ def test_refused_num_classes(num_classes):
         ("resnet18", ("resnet18", {})),
         ("  mobilenetv2   width_mult=0.45 ", ("mobilenetv2", {"width_mult": 0.45})),
         ("mobilenetv2 width_mult=2", ("mobilenetv2", {"width_mult": 2.0})),
+        ("mobilenetv2 width_mult:2", ("mobilenetv2", {"width_mult": 2.0})),
         (
             "resnet18 shortcut=A max_pool=false conv1_t_stride=2",
             ("resnet18", {"shortcut": "A", "max_pool": False, "conv1_t_stride": 2}),

@@ -3,7 +3,7 @@
 An entry function `name(num_classes, *, option=default, ...)` builds one network; its keyword-only options are
 scalars (bool, int, float or str), and its signature is the only place where they and their defaults are written.
 A network with its options on one line is a *spec*: the name, then `option=value` separated by blanks, as in
-`mobilenetv2 width_mult=0.45`. Parameter files, tables and plot labels all use it.
+`mobilenetv2 width_mult=0.45`; `option:value` is read too. Parameter files, tables and plot labels all use it.
 """
 
 import difflib
@@ -143,7 +143,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Scalar]]:
     name, options = words[0], {}
     defaults = model_options(name)
     for word in words[1:]:
-        option, equals, text = word.partition("=")
+        option, equals, text = word.replace(":", "=").partition("=")
         if not equals or not option or not text:
             raise ModelError(f"{word!r} in {spec!r}: options are written option=value, without blanks around the '='")
         if option in options:
