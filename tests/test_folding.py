@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from networks import randomise_norms
 from test_models import small_spec, smallest_of_each_family
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,13 +21,7 @@ def norms(model: nn.Module) -> int:
 @pytest.mark.parametrize("name", smallest_of_each_family())
 def test_every_family_answers_the_same(name):
     torch.manual_seed(0)
-    model = create_from_spec(small_spec(name), 5)
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):  # fresh statistics would make folding trivial
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
+    model = randomise_norms(create_from_spec(small_spec(name), 5)).train()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     clips = torch.randn(2, 3, 4, 32, 32)
     folded = fold_batch_norm(model, clips[:1])

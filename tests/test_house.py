@@ -20,7 +20,8 @@ MAY_KNOW = {
     "params": {"models"},
     "files": set(),
     "progress": set(),
-    "__main__": {"loops", "models", "params", "runs"},
+    "weights_commands": {"loops", "models"},
+    "__main__": {"params", "runs", "weights_commands"},
 }
 EVERYBODY = {"files", "progress"}
 

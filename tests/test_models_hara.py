@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torchvision
+from networks import randomise_norms
 from torch import nn
 from torch.nn import functional as F
 from vectors import VECTORS, create_on_meta, read_vector
@@ -25,16 +26,6 @@ def reference_params(stem: str) -> int:
 
 def count_params(spec: str) -> int:
     return sum(p.numel() for p in create_on_meta(spec, 400).parameters())
-
-
-def randomise_norms(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return model.eval()
 
 
 # --- depths that no vector covers -----------------------------------------------------------------------------

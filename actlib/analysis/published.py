@@ -17,6 +17,7 @@ import torch
 from actlib.analysis.conventions import CONVENTIONS, count_as
 from actlib.analysis.flops import executed_steps, num_params
 from actlib.models import ModelError, VideoModel, create_from_spec, format_spec, parse_spec
+from actlib.models.published import spec_of_arch
 
 COLUMNS = (
     "network", "spec", "dataset", "num_classes", "num_frames", "crop_size", "protocol", "top1", "top5",
@@ -99,9 +100,7 @@ def _full_datasets() -> pd.DataFrame:
 
 _IBM_NAME = re.compile(
     r"mini_(?P<dataset>st2stv2|kinetics400|moments)"
-    r"(-TAM-b(?P<blending_frames>\d+)-(?P<blending_method>sum|max))?"
-    r"-(?P<network>inception-v1|resnet-\d+|[is]3d(-resnet-\d+)?)"
-    r"(-t[ps](?P<pooling>-max|-avg)?(?P<strided>))?"
+    r"(-TAM-b\d+-(sum|max))?-(inception-v1|resnet-\d+|[is]3d(-resnet-\d+)?)(-t[ps](-max|-avg)?)?"  # see spec_of_arch
     r"-f(?P<num_frames>\d+)"
     r"-(?P<schedule>cosine|multisteps)(?P<syncbn>-syncbn)?-bs(?P<batch>\d+)-e(?P<epochs>\d+)(?P<stopped>\*)?"
 )
@@ -126,20 +125,11 @@ def parse_ibm_name(name: str) -> dict:
             f"{name!r}: expected mini_DATASET[-TAM-bN-METHOD]-BACKBONE[-tp[-METHOD]]-fN-SCHEDULE[-syncbn]-bsN-eN[*]"
         )
     said = match.groupdict()
-    options = [f"temporal_stride={'true' if said['strided'] is not None else 'false'}"]
-    if said["pooling"] == "-avg":  # max is the default, and all that some networks have
-        options.append("pooling=avg")
-    network = re.sub(r"-(\d+)$", r"\1", said["network"]).replace("-", "_")  # resnet-18: resnet18
-    if network.startswith(("resnet", "inception")):  # a network for images, run frame by frame
-        network = ("tam_" if said["blending_frames"] else "tsn_") + network
-        options.insert(0, f"num_frames={said['num_frames']}")
-    if said["blending_frames"]:
-        options += [f"blending_frames={said['blending_frames']}", f"blending_method={said['blending_method']}"]
     dataset, num_classes = _IBM_DATASETS[said["dataset"]]
     trained = f"{said['epochs']} epochs, {said['schedule']} schedule, batch {said['batch']}"
     trained += ", synchronised batch norm" if said["syncbn"] else ""
     return {
-        "spec": normal_spec(" ".join([network, *options])),
+        "spec": normal_spec(spec_of_arch(name)),
         "dataset": dataset,
         "num_classes": num_classes,
         "num_frames": int(said["num_frames"]),
