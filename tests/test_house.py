@@ -17,7 +17,7 @@ MAY_KNOW = {
     "loops": {"models", "datasets"},
     "analysis": {"models"},
     "runs": {"params"},
-    "params": {"models"},
+    "params": {"models", "datasets"},
     "files": set(),
     "progress": set(),
     "weights_commands": {"loops", "models"},

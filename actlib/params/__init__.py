@@ -1,0 +1,40 @@
+"""What a run does: one validated model a notebook, with its names, types, bounds, defaults and help.
+
+The defaults fit the demo: after `make demo` every notebook runs by hand as it is, in a minute or two on a CPU.
+
+The same model checks a YAML file (`from_file`), the cell of a notebook edited by hand (`from_notebook`) and a batch
+file before its first run starts. Unknown names are refused with the nearest one, and all errors come at once.
+Flat on purpose: papermill replaces a nested parameter as a whole.
+"""
+
+from pathlib import Path
+
+from actlib.params.base import Params, ParamsError, load_yaml
+from actlib.params.data import DataPrepParams
+from actlib.params.evaluation import CompareParams, FlopsParams, FusionParams, VideoAccuracyParams
+from actlib.params.training import FinetuneParams, TrainParams, read_factors
+
+__all__ = [
+    "NOTEBOOKS", "CompareParams", "DataPrepParams", "FinetuneParams", "FlopsParams", "FusionParams", "Params",
+    "ParamsError", "TrainParams", "VideoAccuracyParams", "load_yaml", "notebook_of", "read_factors",
+]  # fmt: skip
+
+NOTEBOOKS: dict[str, type[Params]] = {
+    "01_data_prep": DataPrepParams,
+    "02_train": TrainParams,
+    "03_finetune": FinetuneParams,
+    "04_video_accuracy": VideoAccuracyParams,
+    "05_flops": FlopsParams,
+    "06_compare": CompareParams,
+    "09_fusion": FusionParams,
+}
+
+
+def notebook_of(path: str | Path) -> str:
+    """The notebook a recipe belongs to, by its folder: params/train/x.yaml -> 02_train. Raises ParamsError."""
+    folder = Path(path).resolve().parent.name
+    for name in NOTEBOOKS:
+        if name.split("_", 1)[1] == folder:
+            return name
+    folders = ", ".join(name.split("_", 1)[1] for name in NOTEBOOKS)
+    raise ParamsError(f"{path}: its folder {folder!r} names no notebook; put it under params/ in one of {folders}")
