@@ -1,12 +1,16 @@
 """Clips, views and spatial transforms: right shapes, one choice a clip, the same whatever the workers."""
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from videofiles import frame_number, write_video
 
 from actlib.datasets import build, prepare, table
-from actlib.datasets.clips import EvaluationViews, TrainingClips, evaluation_loader, training_loader
+from actlib.datasets.clips import EvaluationViews, TrainingClips, _Paths, evaluation_loader, training_loader
 from actlib.datasets.protocol import Protocol
 from actlib.datasets.table import DataError
 from actlib.datasets.transforms import eval_crops, train_transform
@@ -79,7 +83,7 @@ def test_crops_lie_where_they_should():
     assert torch.equal(eval_crops(wide, 40, 40, 1)[0], three[1])
     assert eval_crops(wide, 40, 32, 5).shape[0] == 5
     ten = eval_crops(wide, 40, 32, 10)
-    assert torch.equal(ten[5], ten[1].flip(-1))  # the mirrored frame's top left was the top right
+    assert torch.equal(ten[5:], ten[:5].flip(-1))  # each crop, then each mirrored
     with pytest.raises(ValueError, match="num_crops is 2"):
         eval_crops(wide, 40, 32, 2)
 
@@ -109,8 +113,10 @@ def test_all_views_of_a_video_come_from_one_decoding(tmp_path, monkeypatch):
     from actlib.datasets import clips as module
 
     found = numbered_table(tmp_path)
-    asked = []
-    monkeypatch.setattr(module, "read_frames", lambda path, numbers: asked.append(numbers) or _real(path, numbers))
+    asked, read = [], module.read_frames
+    monkeypatch.setattr(
+        module, "read_frames", lambda path, numbers, **how: asked.append(numbers) or read(path, numbers, **how)
+    )
     protocols = [Protocol("clip", **SIZE), Protocol("views", **SIZE, num_clips=4, num_crops=3)]
     views = EvaluationViews(found, ["run"], protocols)[0]
     assert views.counts == (1, 12) and views.clips.shape == (13, 8, 3, 32, 32)
@@ -119,10 +125,54 @@ def test_all_views_of_a_video_come_from_one_decoding(tmp_path, monkeypatch):
     assert set(asked[0].tolist()) == needed
 
 
-def _real(path, numbers):
-    from actlib.datasets.video import read_frames
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        ({"sampling": "begin"}, [10, 12, 14, 16]),
+        ({"sampling": "center"}, [11, 13, 15, 17]),
+        ({"sampling": "begin", "num_frames": 6}, [10, 12, 14, 16, 18, 10]),
+        ({"sampling": "begin", "num_frames": 6, "frame_stride": 4, "loop": "span"}, [10, 14, 18, 12, 16, 10]),
+    ],
+)
+def test_a_clip_follows_its_rule_within_its_segment(tmp_path, options, numbers):
+    found = numbered_table(tmp_path).assign(start=10, end=20)
+    clips = clips_of(found, **{"num_frames": 4, "transform": lambda clip: clip} | options)
+    assert [frame_number(frame) for frame in clips[0, 0].clips[0].permute(0, 2, 3, 1).numpy()] == numbers
 
-    return read_frames(path, numbers)
+
+def test_segments_and_dense_clips_are_drawn(tmp_path):
+    found = numbered_table(tmp_path)
+    for sampling, stride in (("segments", 1), ("dense", 2)):
+        options = {"num_frames": 8, "frame_stride": stride, "transform": lambda clip: clip, "sampling": sampling}
+        clips = clips_of(found, **options)
+        drawn = [
+            [frame_number(frame) for frame in clips[epoch, 0].clips[0].permute(0, 2, 3, 1).numpy()] for epoch in (0, 1)
+        ]
+        assert drawn[0] != drawn[1], sampling
+        for numbers in drawn:
+            if sampling == "segments":
+                assert [number // 5 for number in numbers] == list(range(8))
+            else:
+                assert set(np.diff(numbers) % 40) == {2}
+
+
+def test_paths_survive_being_packed():
+    names = ["/data/ä b/1.mp4", "/data/ä b/22.mp4", "/data/x\udcff.avi", "/data/", "/data/日本.mp4"]
+    paths = _Paths(names)
+    assert [paths[index] for index in range(len(paths))] == names and paths._common == "/data/"
+    assert _Paths(["/a/b.mp4"])[0] == "/a/b.mp4" and len(_Paths([])) == 0
+
+
+def test_workers_started_anew_get_the_table_as_shared_memory(motion_table):
+    found = rows(motion_table)
+    small, large = clips_of(found), clips_of(pd.concat([found] * 100, ignore_index=True))
+    small_pickle, large_pickle = (bytes(ForkingPickler.dumps(clips)) for clips in (small, large))
+    assert len(large_pickle) < len(small_pickle) + 100
+    for tensor in (large.labels, large.paths._bytes, large.paths._ends, large._begins, large._ends):
+        assert tensor.is_shared()
+    again = pickle.loads(large_pickle)
+    assert again.paths[2399] == large.paths[2399] == found["path"].iloc[-1]
+    assert torch.equal(again.labels, large.labels) and again.segment(7) == large.segment(7)
 
 
 def test_views_hold_the_frames_of_their_windows(tmp_path):
@@ -151,15 +201,9 @@ def test_what_does_not_fit_is_named(motion_table):
         clips_of(found, ["left"])
     with pytest.raises(DataError, match="24 videos have no num_frames.*01_data_prep"):
         clips_of(found.assign(num_frames=np.nan))
+    with pytest.raises(ValueError, match="sampling 'rondom'"):
+        clips_of(found, sampling="rondom")
+    with pytest.raises(ValueError, match="modality 'depth'"):
+        clips_of(found, modality="depth")
     with pytest.raises(ValueError, match="share num_frames and crop_size"):
         EvaluationViews(found, table.class_names(found), [Protocol("clip", **SIZE), Protocol("clip", 4, 2, 40, 32)])
-
-
-def test_protocols_say_what_they_are():
-    assert str(Protocol("views", 32, 2, 256, 256, 10, 3)) == "10 clips × 3 crops @ 256, 32 frames, stride 2"
-    assert str(Protocol("video", 16, 1, 128, 112)) == "all non-overlapping clips × centre crop @ 112, 16 frames"
-    assert str(Protocol("clip", 16, 1, 128, 112)) == "centre clip × centre crop @ 112, 16 frames"
-    with pytest.raises(ValueError, match="protocol 'vidio'"):
-        Protocol("vidio", 16, 1, 128, 112)
-    with pytest.raises(ValueError, match="belong to protocol views"):
-        Protocol("clip", 16, 1, 128, 112, num_crops=3)

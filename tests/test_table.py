@@ -63,6 +63,47 @@ def test_all_problems_of_a_table_come_at_once(tmp_path):
         assert words in text
 
 
+def test_paths_are_made_absolute_however_they_are_written(tmp_path):
+    names = [
+        "a.mp4",
+        "./b.mp4",
+        "v//c.mp4",
+        "v/./d.mp4",
+        "../e.mp4",
+        str(tmp_path / "f.mp4"),
+        "/else where/g.mp4",
+        ".h.mp4",
+    ]
+    rows = [f"{number},{name},run,training,,,,,," for number, name in enumerate(names)]
+    (tmp_path / "table.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    found = table.read_table(tmp_path / "table.csv")
+    assert found["path"].tolist() == [str(tmp_path / name) for name in names]
+    again = table.write_table(found, tmp_path / "again.csv")
+    assert table.read_table(again)["path"].tolist() == found["path"].tolist()
+    below = ["a.mp4", "b.mp4", "v/c.mp4", "v/d.mp4", "../e.mp4", "f.mp4", "/else where/g.mp4", ".h.mp4"]
+    assert pd.read_csv(again)["path"].tolist() == below
+
+
+def test_a_long_table_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_PIECE", 10)
+    rows = [f"{number},{number}.mp4,{('run', 'walk')[number % 2]},training,,,32,,," for number in range(25)]
+    rows[7], rows[21] = "x,7.mp4,run,training,,,,,,", "x,21.mp4,run,train,5,,few,,,"
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    with pytest.raises(DataError) as error:
+        table.read_table(path)
+    assert "3 problems" in str(error.value)
+    for words in ("line 23: video_id 'x' stands twice", "line 23: subset 'train'", "line 23: num_frames 'few' is not"):
+        assert words in str(error.value)
+    rows[21] = "21,21.mp4,run,training,5,,32,,,"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    found = table.read_table(path)
+    assert found.index.tolist() == list(range(25)) and found["video_id"].tolist()[6:9] == ["6", "x", "8"]
+    assert found["num_frames"].isna().tolist() == [number == 7 for number in range(25)] and found["start"][21] == 5
+    labels = found["label"].tolist()
+    assert labels[0] is labels[24]  # one string a class, not one a row
+
+
 def test_a_missing_table_or_column_is_named(tmp_path):
     with pytest.raises(DataError, match="no such annotation table"):
         table.read_table(tmp_path / "none.csv")

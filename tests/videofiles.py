@@ -1,5 +1,6 @@
 """Writers of small real videos, sound and broken, for the tests. Every frame carries its own number in its pixels."""
 
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+EMPTY_PICTURE = b"\x00\x00\x01\xb6" + bytes([0b01010000, 0b01011111])  # MPEG-4, P, time 0, vop_coded = 0
 BITS = 8  # a frame's number is drawn as so many black or white blocks along the top
 
 
@@ -42,9 +44,11 @@ def write_video(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     audio: bool = False,
+    noise: int = 0,
 ) -> Path:
-    """Write frames 0..num_frames-1; `start` and `step(number)` are presentation times in units of 1/fps."""
-    path = Path(path)
+    """Write frames 0..num_frames-1; `start` and `step(number)` are presentation times in units of 1/fps. `noise`: up to
+    so many grey levels, for files that are as hard to decode as a camera's."""
+    path, rng = Path(path), np.random.default_rng(0)
     if codec == "libx264":
         options = {"sc_threshold": "0", "preset": "veryfast", "crf": "18"} | (options or {})
     with av.open(str(path), "w", options=container_options or {}) as container:
@@ -55,7 +59,10 @@ def write_video(
         sound = container.add_stream("aac", rate=16000) if audio else None
         time = start
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(frame_image(number, width, height), format="rgb24")
+            image = frame_image(number, width, height)
+            if noise:
+                image = np.clip(image + rng.integers(-noise, noise + 1, image.shape), 0, 255).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, fps)
             container.mux(stream.encode(frame))
             time += step(number)
@@ -99,13 +106,58 @@ def rotate(path, degrees: int) -> Path:
     return Path(path)
 
 
+def write_packed(path, num_frames: int = 32) -> Path:
+    """An AVI as DivX wrote it: each B picture shares a packet with the picture after it, and an empty one follows."""
+    fps = 30
+    encoder = av.CodecContext.create("mpeg4", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 160, 128, "yuv420p"
+    encoder.time_base, encoder.framerate, encoder.gop_size, encoder.max_b_frames = Fraction(1, fps), fps, 12, 1
+    packets = []
+    for number in range(num_frames):
+        frame = av.VideoFrame.from_ndarray(frame_image(number), format="rgb24")
+        frame.pts, frame.time_base = number, Fraction(1, fps)
+        packets += encoder.encode(frame)
+    chunks: list[bytes] = []
+    for packet in packets + encoder.encode(None):
+        if packet.pts < packet.dts + 1 and chunks:  # a B picture: shown as soon as it is decoded
+            chunks[-1] += bytes(packet)
+            chunks.append(EMPTY_PICTURE)
+        else:
+            chunks.append(bytes(packet))
+    # By these words decoders know what they have; they are as long as the encoder's own.
+    chunks = [re.sub(rb"Lavc\d\d\.\d\d\.\d\d\d", b"DivX503b1393p", chunk) for chunk in chunks]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        for number, chunk in enumerate(chunks):
+            packet = av.Packet(chunk)
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, fps), number, number
+            packet.is_keyframe = not number or b"\x00\x00\x01\xb6" in chunk and _is_intra(chunk)
+            container.mux(packet)
+    return Path(path)
+
+
+def _is_intra(chunk: bytes) -> bool:
+    """Whether the first MPEG-4 picture of a packet is an I picture: the two bits after its start code are 0."""
+    return chunk[chunk.index(b"\x00\x00\x01\xb6") + 4] >> 6 == 0
+
+
+def lie(path, num_frames: int) -> Path:
+    """Make the two headers of an AVI file, in place, promise `num_frames` frames."""
+    data = bytearray(Path(path).read_bytes())
+    for header, offset in ((b"avih", 16), (b"strh", 32)):
+        at = data.index(header) + 8 + offset
+        data[at : at + 4] = struct.pack("<I", num_frames)
+    Path(path).write_bytes(data)
+    return Path(path)
+
+
 def write_missing_frames(path, num_frames: int = 20, num_missing: int = 200) -> Path:
     """MPEG-4 whose last `num_missing` packets are "not coded" pictures: counted by the container, shown by no decoder.
 
     decord spins forever on a jump over more than 128 of them.
     """
     fps = 30
-    empty_picture = b"\x00\x00\x01\xb6" + bytes([0b01010000, 0b01011111])  # P picture, time 0, vop_coded = 0
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
@@ -116,7 +168,7 @@ def write_missing_frames(path, num_frames: int = 20, num_missing: int = 200) -> 
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         for number in range(num_frames, num_frames + num_missing):
-            packet = av.Packet(empty_picture)
+            packet = av.Packet(EMPTY_PICTURE)
             packet.stream, packet.time_base = stream, Fraction(1, fps)
             packet.pts = packet.dts = number
             packet.duration = 1

@@ -1,26 +1,56 @@
 """Datasets that torch's DataLoader reads: random clips for training, all views of each video for evaluation."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from actlib.datasets import sampling
 from actlib.datasets.protocol import Protocol
+from actlib.datasets.sampling import training_window
+from actlib.datasets.sources import MODALITIES, read_frames
 from actlib.datasets.table import DataError
-from actlib.datasets.transforms import as_clip, eval_crops
-from actlib.datasets.video import VideoError, read_frames
+from actlib.datasets.transforms import as_clip
+from actlib.datasets.video import VideoError
+
+
+class _Paths:
+    """The paths of many videos in two tensors: what all begin with once, then the rest of each, end to end.
+
+    Python objects would be copied into every worker process, page by page, as their reference counts change; tensors
+    are not: a forked worker shares their pages, one that is started anew gets them as shared memory.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        # min and max: what these two have in common, all between them have too.
+        self._common = os.path.commonprefix([min(paths), max(paths)]) if len(paths) else ""
+        rests = [os.fsencode(path[len(self._common) :]) for path in paths]
+        self._bytes = torch.frombuffer(bytearray(b"".join(rests) or b"\0"), dtype=torch.uint8)
+        self._ends = torch.tensor([0, *map(len, rests)]).cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        begin, end = self._ends[index].item(), self._ends[index + 1].item()
+        return self._common + os.fsdecode(self._bytes[begin:end].numpy().tobytes())
 
 
 class _Videos(Dataset):
-    """What both datasets share: the videos of a table with their class indices and segments, held as arrays."""
+    """What both datasets share: the videos of a table with their class indices and segments, held as tensors, and how
+    they are read (see `sources.read_frames`).
 
-    def __init__(self, table: pd.DataFrame, classes: Sequence[str]):
-        index = {name: number for number, name in enumerate(classes)}
-        unknown = sorted(set(table["label"]) - set(index))
+    `timeout`: seconds that a decoder may take over one clip; after that the video counts as one that cannot be decoded.
+    """
+
+    def __init__(self, table: pd.DataFrame, classes: Sequence[str], modality: str, timeout: float | None):
+        if modality not in MODALITIES:
+            raise ValueError(f"modality {modality!r}: expected one of {', '.join(MODALITIES)}")
+        labels = pd.Index(classes).get_indexer(table["label"])
+        unknown = sorted(table["label"][labels < 0].unique())
         if unknown:
             raise DataError(
                 f"label {', '.join(map(repr, unknown[:5]))} is not among the {len(classes)} classes "
@@ -32,13 +62,23 @@ class _Videos(Dataset):
                 f"{len(unprobed):,} videos have no num_frames, {unprobed.iloc[0]} first; "
                 "notebook 01_data_prep probes them and fills it in"
             )
-        self.paths = table["path"].to_numpy(dtype=object)
-        self.labels = np.array([index[name] for name in table["label"]], dtype=np.int64)
-        self.begins = table["start"].fillna(0).to_numpy(dtype=np.int64)
-        self.ends = table["end"].fillna(table["num_frames"]).to_numpy(dtype=np.int64)
+        self.modality, self.timeout = modality, timeout
+        self.paths = _Paths(table["path"].to_list())
+        self.labels = torch.from_numpy(labels.astype(np.int32))
+        self._begins = torch.from_numpy(table["start"].fillna(0).to_numpy(dtype=np.int32))
+        self._ends = torch.from_numpy(table["end"].fillna(table["num_frames"]).to_numpy(dtype=np.int32))
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def segment(self, index: int) -> tuple[int, int]:
+        """The frames [begin, end) of the file that belong to the video."""
+        return self._begins[index].item(), self._ends[index].item()
+
+    def read(self, index: int, frames: np.ndarray) -> torch.Tensor:
+        """The frames of these numbers: uint8 (T, C, H, W). Raises VideoError."""
+        found = read_frames(self.paths[index], frames, modality=self.modality, timeout=self.timeout)
+        return as_clip(found)
 
 
 @dataclass
@@ -61,10 +101,31 @@ class TrainingClips(_Videos):
     `max_replacements` times; then VideoError is raised, since something is wrong with the whole disk.
     """
 
-    def __init__(self, table, classes, *, num_frames, frame_stride, transform, seed=0, max_replacements=10):
-        super().__init__(table, classes)
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        classes: Sequence[str],
+        *,
+        num_frames: int,
+        frame_stride: int,
+        transform: Callable[[torch.Tensor], torch.Tensor],
+        sampling: str = "random",
+        loop: str = "taken",
+        modality: str = "rgb",
+        timeout: float | None = 60.0,
+        seed: int = 0,
+        max_replacements: int = 10,
+    ):
+        """`sampling`, `loop`: see `sampling.training_window`; `transform`: uint8 (T, C, H, W) to (T, C, size, size)."""
+        super().__init__(table, classes, modality, timeout)
         self.num_frames, self.frame_stride, self.transform = num_frames, frame_stride, transform
+        self.sampling, self.loop = sampling, loop
         self.seed, self.max_replacements = seed, max_replacements
+        self.window(1, np.random.default_rng(0))  # an unknown rule is refused here, not in a worker
+
+    def window(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """The frame numbers of one clip of a video of `n` frames: int64 (T,)."""
+        return training_window(self.sampling, n, self.num_frames, self.frame_stride, rng, loop=self.loop)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         """`key` is (epoch, index), as `EpochSampler` gives it; a batch of one comes back."""
@@ -72,10 +133,10 @@ class TrainingClips(_Videos):
         rng = np.random.default_rng((self.seed, epoch, index))
         failures: list[tuple[str, str]] = []
         while True:
-            begin, end = self.begins[index], self.ends[index]
-            frames = begin + sampling.random_window(int(end - begin), self.num_frames, self.frame_stride, rng)
+            begin, end = self.segment(index)
+            frames = begin + self.window(end - begin, rng)
             try:
-                clip = as_clip(read_frames(self.paths[index], frames))
+                clip = self.read(index, frames)
                 break
             except VideoError as error:
                 failures.append((error.path, error.reason))
@@ -85,14 +146,15 @@ class TrainingClips(_Videos):
                     ) from error
                 index = int(rng.integers(len(self)))
         with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's global generator
-            torch.manual_seed(int(rng.integers(2**62)))
+            # torch.manual_seed seeds all devices, which takes a tenth of the time of a short clip.
+            torch.default_generator.manual_seed(int(rng.integers(2**62)))
             clip = self.transform(clip)
-        return Batch(clip.contiguous()[None], torch.tensor([self.labels[index]]), failures)
+        return Batch(clip.contiguous()[None], self.labels[index : index + 1].long(), failures)
 
 
 def _collate(items: list[Batch]) -> Batch:
     return Batch(
-        torch.cat([item.clips for item in items]),
+        default_collate([item.clips[0] for item in items]),  # in a worker, straight into shared memory
         torch.cat([item.labels for item in items]),
         [failure for item in items for failure in item.failures],
     )
@@ -109,7 +171,8 @@ class EpochSampler(Sampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        return iter([(self.epoch, int(index)) for index in order])
+        epoch = self.epoch
+        return ((epoch, int(index)) for index in order)  # a list of them would be larger than the whole table
 
     def __len__(self) -> int:
         return self.length
@@ -142,18 +205,26 @@ class Views:
 class EvaluationViews(_Videos):
     """Every view that the protocols ask of a video, each needed frame decoded once."""
 
-    def __init__(self, table: pd.DataFrame, classes: Sequence[str], protocols: Sequence[Protocol]):
-        super().__init__(table, classes)
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        classes: Sequence[str],
+        protocols: Sequence[Protocol],
+        *,
+        modality: str = "rgb",
+        timeout: float | None = 60.0,
+    ):
+        super().__init__(table, classes, modality, timeout)
         if len({(each.num_frames, each.crop_size) for each in protocols}) != 1:
             raise ValueError("protocols that are evaluated together share num_frames and crop_size, to share batches")
         self.protocols = tuple(protocols)
 
     def __getitem__(self, index: int) -> Views:
-        begin, end = int(self.begins[index]), int(self.ends[index])
+        begin, end = self.segment(index)
         windows = [begin + protocol.windows(end - begin) for protocol in self.protocols]
         needed = np.unique(np.concatenate([each.ravel() for each in windows]))
         try:
-            frames = as_clip(read_frames(self.paths[index], needed))
+            frames = self.read(index, needed)
         except VideoError as error:
             return Views(index, None, (0,) * len(windows), error.reason)
         views = [
@@ -169,7 +240,9 @@ class EvaluationViews(_Videos):
         The crops are made of each frame once, before clips that share frames are put together.
         """
         used, places = np.unique(windows, return_inverse=True)
-        crops = eval_crops(frames[torch.from_numpy(used)], protocol.short_side, protocol.crop_size, protocol.num_crops)
+        if len(used) < len(frames):
+            frames = frames[torch.from_numpy(used)]
+        crops = protocol.crops(frames)
         views = crops[:, torch.from_numpy(places.reshape(windows.shape))]  # (num_crops, K, T, C, size, size)
         return views.transpose(0, 1).flatten(0, 1)
 

@@ -9,6 +9,7 @@ Columns, in this order:
 - `num_frames`, `fps`, `width`, `height`: of the file, filled in by `prepare.probe_table`; empty = not probed yet
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ SUBSET_NAMES = {
     **{"train": "training", "val": "validation", "valid": "validation", "test": "testing"},
 }
 MAX_PROBLEMS_SHOWN = 20
+_PIECE = 50_000  # rows
 
 
 class DataError(ValueError):
@@ -52,19 +54,53 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such annotation table. Notebook 01_data_prep writes one (and `make demo` some)")
-    text = {name: str for name in COLUMNS if name not in NUMBERS}
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
-    missing = [name for name in COLUMNS if name not in table.columns]
+    found = pd.read_csv(path, nrows=0).columns
+    missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise DataError(
-            f"{path}: no column {', '.join(missing)} (found: {', '.join(table.columns)}). "
+            f"{path}: no column {', '.join(missing)} (found: {', '.join(found)}). "
             "A plain path,label,subset list goes through notebook 01_data_prep first (source: csv)."
         )
-    table = table[list(COLUMNS)]
+    table = _read(path)
     raise_problems(path, _problems(table))
-    root = path.resolve().parent
-    table["path"] = [str(root / name) for name in table["path"]]  # an absolute name stays as it is
     return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """All rows, paths absolute. In pieces: of the strings that are made on the way, only a piece's exist at a time."""
+    dtypes = {name: str for name in COLUMNS if name not in NUMBERS}
+    names: dict[str, str] = {}  # one object for each label and subset
+    root = path.resolve().parent
+    prefix = os.path.join(root, "")
+    pieces = []
+    with pd.read_csv(
+        path,
+        usecols=list(COLUMNS),
+        dtype=dtypes,
+        keep_default_na=False,
+        na_values={name: [""] for name in NUMBERS},
+        chunksize=_PIECE,
+    ) as reader:
+        for piece in reader:
+            for name in ("label", "subset"):
+                shared = [names.setdefault(each, each) for each in piece[name].to_list()]
+                piece[name] = pd.Series(shared, piece.index, dtype=str)
+            paths = [_absolute(each, root, prefix) for each in piece["path"].to_list()]
+            piece["path"] = pd.Series(paths, piece.index, dtype=str)
+            for name in NUMBERS:
+                if piece[name].dtype.kind in "if":  # exact for all whole numbers below 16 million, in half the memory
+                    piece[name] = piece[name].astype("float32")
+            pieces.append(piece[list(COLUMNS)])
+    return pd.concat(pieces, ignore_index=True)
+
+
+def _absolute(name: str, root: Path, prefix: str) -> str:
+    """`name`, relative to `root`, as an absolute path; an empty one stays empty, to be reported. `prefix`: `root` with
+    a slash."""
+    # The usual path needs no pathlib, which would take longer than all the rest of reading a table.
+    if os.sep == "/" and name and name[0] not in ". " and "//" not in name and "/./" not in name:
+        return name if name[0] == "/" else prefix + name
+    return str(root / name) if name.strip() else name
 
 
 def _problems(table: pd.DataFrame) -> list[str]:
@@ -75,13 +111,16 @@ def _problems(table: pd.DataFrame) -> list[str]:
         found.extend((row + 2, describe(table.iloc[row])) for row in np.flatnonzero(np.asarray(mask)))
 
     for name in ("video_id", "path", "label"):
-        report(table[name].str.strip() == "", lambda row, name=name: f"{name} is empty")
+        report(
+            [not each or each.isspace() for each in table[name].to_list()], lambda row, name=name: f"{name} is empty"
+        )
     report(table["video_id"].duplicated(), lambda row: f"video_id {row.video_id!r} stands twice")
     report(~table["subset"].isin(SUBSETS), lambda row: f"subset {row.subset!r}: expected one of {', '.join(SUBSETS)}")
     for name in NUMBERS:
         numbers = pd.to_numeric(table[name], errors="coerce")
         report(numbers.isna() & table[name].notna(), lambda row, name=name: f"{name} {row[name]!r} is not a number")
-        table[name] = numbers
+        if numbers.dtype != table[name].dtype:
+            table[name] = numbers
     report(table["num_frames"] < 1, lambda row: f"num_frames is {row.num_frames:g}")
     report(
         (table["start"] < 0) | (table["end"] <= table["start"].fillna(0)) | (table["end"] > table["num_frames"]),
@@ -93,14 +132,19 @@ def _problems(table: pd.DataFrame) -> list[str]:
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
     """Write `table` as CSV (atomically); paths below the CSV's folder become relative, so the folder can move."""
     root = Path(path).resolve().parent
+    prefix = os.path.join(root, "")
     out = table.reindex(columns=list(COLUMNS))
-    out["path"] = [_relative(Path(name), root) for name in out["path"]]
+    out["path"] = [_relative(os.fspath(each), root, prefix) for each in out["path"].to_list()]
     for name in ("start", "end", "num_frames", "width", "height"):
         out[name] = out[name].astype("Int64")
     return write_with(path, lambda temporary: out.to_csv(temporary, index=False))
 
 
-def _relative(path: Path, root: Path) -> str:
+def _relative(name: str, root: Path, prefix: str) -> str:
+    """`name` as seen from `root`, where it lies below it; `prefix` is `root` with a slash."""
+    if name.startswith(prefix) and os.sep == "/" and "//" not in name and "/." not in name:  # the usual case, quickly
+        return name[len(prefix) :]
+    path = Path(name)
     absolute = path if path.is_absolute() else path.resolve()
     return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
 

@@ -1,51 +1,29 @@
-"""Reading frames of a video file by number: decord where it reads exactly, PyAV everywhere else.
+"""Reading frames of a video file by number, with PyAV: the right ones, upright, or an error that names the reason.
 
-Frame numbers are 0-based and count the pictures in presentation order. Both decoders answer with the same frame for
-the same number and, for 8-bit video of even size (and 4:4:4 of any size), the same pixels: both let swscale take its
-default, fast path. decord's older swscale converts odd 4:2:0 sizes and deeper samples differently; PyAV alone reads
-those. Rotated files (a display matrix that turns by 90, 180 or 270 degrees, as phones write) come out upright: decord
-turns them by itself, PyAV's frames are turned here.
-
-What decord 0.6.0 gets wrong, found by reading every frame of small files with it:
-- It numbers key frames in decoding order, so after a seek in an open-GOP stream it returns a frame some numbers late.
-- Without presentation times (AVI with B-frames) its seeks miss in the same way; in MPEG-TS even frame 0 may be wrong.
-- It counts packets, also those an edit list hides, and replaces pictures that it cannot decode by copies of others.
-- It spins forever, uninterruptible, when more than 128 of the pictures that it skips do not decode; see `prepare.py`.
-The first three are found here, from the packets' times; against the last only another process helps.
+Frame numbers are 0-based and count the pictures in presentation order. Which time each has, and where decoding can
+start, comes from the file's packets, which are looked through once a file (`_Index`) and remembered; a read then opens
+the file, jumps to the key frame before the first frame and decodes from there. In H.264, pictures that no other one is
+built on are passed over undecoded unless they are asked for, which saves about a sixth of the work. Rotated files (a
+display matrix that turns by 90, 180 or 270 degrees, as phones write) come out upright.
 """
 
 import os
-import re
+import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
-
-import torch  # noqa: F401 -- decord loaded before torch hangs or crashes the process (decord issues 251, 263, 293)
-
-# Read by decord once, when it is loaded. 0 makes an undecodable frame an error; by default decord steps back and
-# returns an earlier one. DECORD_EOF_RETRY_MAX stays at its 10240: below a file's number of packets, sound files fail
-# at random.
-os.environ.setdefault("DECORD_REWIND_RETRY_MAX", "0")
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-try:
-    import decord
-except (ImportError, OSError):  # no wheel for this platform, or a broken library: PyAV decodes alone
-    decord = None
-else:
-    decord.logging.set_level(decord.logging.QUIET)  # its errors reach us as exceptions
+from actlib.datasets import guard
 
-# Any share so small that a single duplicated frame exceeds it; decord takes 0 for "no limit".
-_NO_DUPLICATES = "0.0000001"
-# The containers whose index decord seeks by exactly.
-_INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
+BACKENDS = ("pyav", "decord")
 
 
 class VideoError(RuntimeError):
@@ -77,7 +55,7 @@ def probe(path: str | Path) -> VideoInfo:
     An mp4 whose index lists more frames than the file holds is an error: the download was cut off.
     """
     with _opened(path) as (container, stream):
-        index = _index(container, stream)
+        index = _look_through(container, stream)
         if index.num_listed > index.num_packets:
             counts = f"its index lists {index.num_listed} frames, the file holds {index.num_packets}"
             raise VideoError(path, f"is cut off: {counts}; fetch it anew")
@@ -88,47 +66,162 @@ def probe(path: str | Path) -> VideoInfo:
         if first is None:
             raise VideoError(path, "holds no frame that can be decoded")
         height, width = to_rgb(first).shape[:2]
-        num_frames = len(index.pts) if index.timed else 1 + sum(1 for _ in frames)
+        num_frames = len(index.times) if index.timed else 1 + sum(1 for _ in frames)
     return VideoInfo(num_frames=num_frames, fps=fps, width=width, height=height)
 
 
-def read_frames(path: str | Path, indices: Sequence[int], *, backend: str = "auto") -> np.ndarray:
+def read_frames(
+    path: str | Path, indices: Sequence[int], *, backend: str = "pyav", timeout: float | None = None
+) -> np.ndarray:
     """Decode the frames numbered `indices` (any order, repeats allowed): uint8 (T, H, W, 3) RGB, 0..255.
 
-    `backend`: "decord", "pyav", or "auto": decord for a file that it reads exactly, PyAV for any other, where decord
-    fails, and where it is not installed. Each distinct frame is decoded once. Raises VideoError for whatever is wrong
-    with the file and for a frame that it does not have; ValueError for unusable arguments.
+    Each distinct frame is decoded once. After `timeout` seconds without an answer the decoder is left alone, whatever
+    it is doing, and so is this file as long as it does it. `backend`: "pyav", or "decord" where that is
+    installed (see `decord_reader`).
+    Raises VideoError for whatever is wrong with the file and for a frame that it does not have; ValueError for unusable
+    arguments.
     """
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
         raise ValueError(f"indices must be a non-empty list of whole numbers, got {indices.tolist()!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f'backend must be "pyav" or "decord", got {backend!r}')
     distinct, places = np.unique(indices, return_inverse=True)
-    if backend == "pyav":
-        frames = _read_pyav(path, distinct)
-    elif backend == "decord":
-        if decord is None:
-            raise ValueError('backend="decord": decord is not installed here; use "auto" or "pyav"')
-        _check_file(path)
-        frames = _read_decord(path, distinct)
-    elif backend == "auto":
-        frames = _read_auto(path, distinct)
-    else:
-        raise ValueError(f'backend must be "auto", "decord" or "pyav", got {backend!r}')
+    path = os.fspath(path)
+    read = _read_pyav
+    if backend == "decord":
+        from actlib.datasets.decord_reader import read
+    frames = read(path, distinct) if timeout is None else answer_within(timeout, path, read, path, distinct)
     return frames if np.array_equal(distinct, indices) else frames[places]
 
 
-def _read_auto(path, distinct: np.ndarray) -> np.ndarray:
-    if decord is not None:
-        status = _check_file(path)
-        if _decord_is_exact(str(path), status.st_size, status.st_mtime_ns):
-            try:
-                return _read_decord(path, distinct)
-            except VideoError:
-                pass  # PyAV decides, and names the reason
-    return _read_pyav(path, distinct)
+def answer_within(timeout: float, path: str, read: Callable[..., np.ndarray], *args) -> np.ndarray:
+    """`read(*args)`, or VideoError about `path` when it has not answered after `timeout` seconds (see `guard`)."""
+    try:
+        return guard.within(timeout, path, read, *args)
+    except TimeoutError as error:
+        raise VideoError(path, f"{error}: the decoder hangs on this file, or the disk does") from None
 
 
-def _check_file(path) -> os.stat_result:
+# ---- what the packets tell
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What the packets of a stream say about its frames, without decoding any.
+
+    `times`: the presentation times of the frames that are shown, in order; `keyframes`: the numbers of those where
+    decoding can start, and `seeks` the times that lead there; all times in units of the stream's time base. `timed`:
+    whether every frame has a presentation time of its own; without, the first three are empty. `sorted`: whether
+    `times` ascend. `num_listed`: the frames that an mp4's index promises, 0 if unknown.
+    """
+
+    times: range | np.ndarray
+    keyframes: np.ndarray
+    seeks: np.ndarray
+    timed: bool
+    sorted: bool
+    num_packets: int
+    num_listed: int
+
+
+class _Indices:
+    """The indices of the files read last, until they fill `limit` bytes; a file that was replaced is read anew."""
+
+    def __init__(self, limit: int):
+        self._limit, self._size = limit, 0
+        self._found: OrderedDict[str, tuple[tuple, _Index]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: str, stamp: tuple) -> _Index | None:
+        with self._lock:
+            found = self._found.get(path)
+            if found is None or found[0] != stamp:
+                return None
+            self._found.move_to_end(path)
+            return found[1]
+
+    def put(self, path: str, stamp: tuple, index: _Index):
+        with self._lock:
+            self._drop(path)
+            self._found[path] = stamp, index
+            self._size += self._bytes_of(path, index)
+            while self._size > self._limit:
+                self._drop(next(iter(self._found)))
+
+    def _drop(self, path: str):
+        _, index = self._found.pop(path, (None, None))
+        if index is not None:
+            self._size -= self._bytes_of(path, index)
+
+    @staticmethod
+    def _bytes_of(path: str, index: _Index) -> int:
+        times = index.times.nbytes if isinstance(index.times, np.ndarray) else 0
+        return 900 + len(path) + times + index.keyframes.nbytes + index.seeks.nbytes  # 900: the Python objects around
+
+
+_indices = _Indices(limit=16 << 20)
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock while this one forks
+    os.register_at_fork(after_in_child=lambda: setattr(_indices, "_lock", threading.Lock()))
+
+
+def _look_through(container, stream) -> _Index:
+    """Read all packets of the stream; the container must be opened anew, or sought, before decoding."""
+    shown, keys, num_packets = [], [], 0
+    for packet in container.demux(stream):
+        if packet.size:
+            num_packets += 1
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if not packet.is_discard:
+                shown.append(packet.pts)
+            if not num_packets % 256:
+                guard.check()
+    timed = None not in shown and None not in keys and len(set(shown)) == len(shown)
+    # AVI has no presentation times; MPEG-4 may have been copied out of one, B-frames packed as they were.
+    guessed = container.format.name == "avi" or stream.codec_context.name == "mpeg4"
+    guessed = timed and guessed and (stream.codec_context.has_b_frames or shown != sorted(shown))
+    if guessed:
+        times, keyframes, seeks = _times_by_decoding(container, stream)
+    else:
+        times = np.array(sorted(shown) if timed else [], dtype=np.int64)
+        seeks = np.array(sorted(keys) if timed else [], dtype=np.int64)
+        keyframes = np.searchsorted(times, seeks)
+        steps = np.diff(times)
+        if len(steps) and (steps == steps[0]).all():  # the usual case needs no list
+            times = range(int(times[0]), int(times[-1]) + 1, int(steps[0]))
+    return _Index(
+        times=times,
+        keyframes=keyframes.astype(np.int32),
+        seeks=seeks,
+        timed=timed,
+        sorted=timed and not guessed,
+        num_packets=num_packets,
+        num_listed=stream.frames if container.format.name.startswith("mov") else 0,
+    )
+
+
+def _times_by_decoding(container, stream) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`times`, `keyframes` and `seeks` of a stream with B-frames whose times FFmpeg had to guess.
+
+    It may be wrong: with two pictures in a packet ("packed bitstream", as DivX and XviD wrote) the times come out as
+    1, 2, 4, 3, 5, 7, 6, … So all is decoded once; the order is right, and the times are names for the frames.
+    """
+    container.seek(0, stream=stream)
+    times, keyframes = [], []
+    for frame in _decoded(container, stream):
+        if frame.pts is not None:
+            if frame.key_frame:
+                keyframes.append(len(times))
+            times.append(frame.pts)
+    times, keyframes = np.array(times, dtype=np.int64), np.array(keyframes, dtype=np.int64)
+    return times, keyframes, times[keyframes]
+
+
+# ---- PyAV
+
+
+def check_file(path) -> os.stat_result:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -140,92 +233,10 @@ def _check_file(path) -> os.stat_result:
     return status
 
 
-# ---- decord
-
-
-def _read_decord(path, distinct: np.ndarray) -> np.ndarray:
-    """`distinct`: ascending frame numbers. The reader lives for this call only: idle ones hoard decoded frames."""
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_DUPLICATES)
-        _check_range(path, distinct, len(reader))
-        frames = reader.get_batch(distinct)
-    except VideoError:
-        raise
-    except Exception as error:  # decord raises DECORDError, RuntimeError, AssertionError
-        message = re.sub(r"^\[[\d:]+\] \S+: ", "", str(error)) or type(error).__name__  # without time and C++ file
-        reason = message.splitlines()[0]
-        raise VideoError(path, f"decord cannot read it: {reason}") from None
-    # A notebook may have set decord's torch bridge; then these are tensors.
-    return frames.asnumpy() if hasattr(frames, "asnumpy") else np.asarray(frames)
-
-
-@lru_cache(maxsize=1 << 15)
-def _decord_is_exact(path: str, size: int, modified: int) -> bool:
-    """Whether decord numbers this file's frames rightly and converts them as PyAV does.
-
-    `size` and `modified` are there for the cache alone: a file that was replaced is looked at again.
-    """
-    with _opened(path) as (container, stream):
-        pixels = stream.codec_context.format
-        even = stream.codec_context.width % 2 == 0 and stream.codec_context.height % 2 == 0
-        return (
-            container.format.name in _INDEXED_FORMATS
-            and pixels is not None
-            and all(component.bits == 8 for component in pixels.components)
-            and (even or pixels.name in ("yuv444p", "yuvj444p"))
-            and _index(container, stream).decord_exact
-        )
-
-
-# ---- PyAV
-
-
-@dataclass(frozen=True)
-class _Index:
-    """What the packets of a stream say about its frames, without decoding any.
-
-    `pts`: the presentation times, ascending, of the frames that are shown; `keyframes`: those where decoding can start.
-    `timed`: every frame has a time of its own. `decord_exact`: decord's numbering is right. `num_listed`: the number of
-    packets by an mp4's own index (0 in other containers), to compare with `num_packets`.
-    """
-
-    pts: list[int]
-    keyframes: list[int]
-    timed: bool
-    decord_exact: bool
-    num_packets: int
-    num_listed: int
-
-
-def _index(container, stream) -> _Index:
-    """Read all packets of the stream; the container must be opened anew, or sought, before decoding."""
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    shown = [packet for packet in packets if not packet.is_discard]
-    pts = [packet.pts for packet in shown]
-    timed = None not in pts and len(set(pts)) == len(pts)
-    if timed:
-        pts.sort()
-    # decord takes a key frame's place among the packets for its place among the frames.
-    decord_exact = (
-        timed
-        and len(shown) == len(packets) > 0
-        and shown[0].is_keyframe
-        and all(pts[place] == packet.pts for place, packet in enumerate(shown) if packet.is_keyframe)
-    )
-    return _Index(
-        pts=pts,
-        keyframes=sorted(packet.pts for packet in packets if packet.is_keyframe) if timed else [],
-        timed=timed,
-        decord_exact=decord_exact,
-        num_packets=len(packets),
-        num_listed=stream.frames if container.format.name.startswith("mov") else 0,
-    )
-
-
 @contextmanager
 def _opened(path):
     """Yield (container, stream) of the file's best video stream; PyAV's errors leave as VideoError."""
-    _check_file(path)
+    check_file(path)
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             stream = container.streams.best("video")
@@ -242,42 +253,67 @@ def _opened(path):
         raise VideoError(path, f"{error.strerror}{hint}") from None
 
 
-def _read_pyav(path, distinct: np.ndarray) -> np.ndarray:
+def _read_pyav(path: str, distinct: np.ndarray) -> np.ndarray:
+    """`distinct`: ascending frame numbers."""
+    status = check_file(path)
+    stamp = status.st_size, status.st_mtime_ns
+    index = _indices.get(path, stamp)
     with _opened(path) as (container, stream):
-        index = _index(container, stream)
-    if not index.timed:
-        with _opened(path) as (container, stream):
-            return _decode_counting(path, container, stream, distinct)
-    _check_range(path, distinct, len(index.pts))
-    wanted = [index.pts[number] for number in distinct]
-    found: dict[int, np.ndarray] = {}
+        fresh = index is None
+        if fresh:
+            index = _look_through(container, stream)
+            _indices.put(path, stamp, index)
+        if index.timed:
+            check_range(path, distinct, len(index.times))
+            frames, found = _decode_at(container, stream, distinct, index, rewind=fresh)
+            if found.all():
+                return frames
     # A seek that lands too late leaves frames unfound: then read from the start, which needs no seek.
-    for keyframes in (index.keyframes, []):
-        with _opened(path) as (container, stream):
-            found = _decode_at(container, stream, wanted, keyframes)
-        if len(found) == len(wanted):
-            return np.stack([found[pts] for pts in wanted])
-    missing = next(number for number, pts in zip(distinct, wanted) if pts not in found)
-    raise VideoError(path, f"frame {missing} of {len(index.pts)} cannot be decoded: the file is damaged or cut off")
+    with _opened(path) as (container, stream):
+        if not index.timed:
+            return _decode_counting(path, container, stream, distinct)
+        frames, found = _decode_at(container, stream, distinct, replace(index, keyframes=index.keyframes[:0]))
+    if found.all():
+        return frames
+    missing = distinct[np.flatnonzero(~found)[0]]
+    raise VideoError(path, f"frame {missing} of {len(index.times)} cannot be decoded: the file is damaged or cut off")
 
 
-def _decode_at(container, stream, wanted: list[int], keyframes: list[int]) -> dict[int, np.ndarray]:
-    """Decode the frames shown at the ascending times `wanted`, seeking to any of `keyframes` that saves decoding."""
-    found: dict[int, np.ndarray] = {}
-    to_rgb = _ToRGB(stream)
-    frames, frame = _decoded(container, stream), None
-    for target in wanted:
-        place = bisect_right(keyframes, target) - 1
-        if place > 0 and (frame is None or keyframes[place] > frame.pts):
-            container.seek(keyframes[place], stream=stream)
-            frames, frame = _decoded(container, stream), None
-        while frame is None or frame.pts is None or frame.pts < target:
+def _decode_at(
+    container, stream, distinct: np.ndarray, index: _Index, rewind: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode the frames numbered `distinct`, ascending, seeking to any key frame that saves decoding, and to the first
+    needed one in any case if `rewind`. Returns them, uint8 (T, H, W, 3), and which were found, bool (T,).
+    """
+    clip = np.empty((len(distinct), 0, 0, 3), dtype=np.uint8)
+    found = np.zeros(len(distinct), dtype=bool)
+    wanted = [int(index.times[number]) for number in distinct]
+    to_rgb, only = _ToRGB(stream), frozenset(wanted)
+    # Frames are compared by their times; where these do not ascend, by their numbers.
+    numbers = None if index.sorted else {int(time): number for number, time in enumerate(index.times)}
+    frames, frame, reached = _decoded(container, stream, only), None, -1
+    for place, (number, target) in enumerate(zip(distinct.tolist(), wanted)):
+        key = bisect_right(index.keyframes, number) - 1
+        if key >= 0 and (rewind or index.keyframes[key] > max(reached, 0)):
+            container.seek(int(index.seeks[key]), stream=stream)
+            frames, frame, rewind = _decoded(container, stream, only), None, False
+        while frame is None or _is_before(frame, target, number, numbers):
             frame = next(frames, None)
             if frame is None:
-                return found
+                return clip, found
+        reached = number
         if frame.pts == target and not frame.is_corrupt:
-            found[target] = to_rgb(frame)
-    return found
+            image = to_rgb(frame)
+            if not clip.size:
+                clip = np.empty((len(distinct), *image.shape), dtype=np.uint8)
+            clip[place], found[place] = image, True
+    return clip, found
+
+
+def _is_before(frame, target: int, number: int, numbers: dict[int, int] | None) -> bool:
+    if frame.pts is None:
+        return True
+    return frame.pts < target if numbers is None else numbers.get(frame.pts, -1) < number
 
 
 def _decode_counting(path, container, stream, distinct: np.ndarray) -> np.ndarray:
@@ -286,18 +322,29 @@ def _decode_counting(path, container, stream, distinct: np.ndarray) -> np.ndarra
     found, to_rgb, count = [], _ToRGB(stream), 0
     for frame in _decoded(container, stream):
         if count in wanted:
-            found.append(to_rgb(frame))
+            found.append(to_rgb(frame).copy())
         count += 1
         if len(found) == len(wanted):
             break
-    _check_range(path, distinct, count)
+    check_range(path, distinct, count)
     return np.stack(found)
 
 
-def _decoded(container, stream):
-    """The frames from here on, up to the end or the first packet that the decoder rejects."""
+def _decoded(container, stream, wanted: frozenset[int] = frozenset()) -> Iterator[av.VideoFrame]:
+    """The frames from here on, up to the end or the first packet that the decoder rejects.
+
+    If the times of the `wanted` ones are given, others may be left out: in H.264 those that no frame refers to.
+    """
+    context = stream.codec_context
+    selective = bool(wanted) and context.name == "h264"
+    skipping = False
     with suppress(av.FFmpegError):
-        yield from container.decode(stream)
+        for packet in container.demux(stream):
+            guard.check()
+            if selective and skipping != (packet.pts is not None and packet.pts not in wanted):
+                skipping = not skipping
+                context.skip_frame = "NONREF" if skipping else "DEFAULT"
+            yield from packet.decode()
 
 
 class _ToRGB:
@@ -308,15 +355,20 @@ class _ToRGB:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame) -> np.ndarray:
-        # Plain bilinear: ACCURATE_RND and full chroma would leave the fast path that decord takes.
-        image = self._reformatter.reformat(
-            frame, *self._size, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        ).to_ndarray()
+        """A view of the picture, to be copied."""
+        width, height = self._size
+        # Plain bilinear: ACCURATE_RND and full chroma would leave swscale's fast path, which decord takes, too.
+        picture = self._reformatter.reformat(
+            frame, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
+        plane = picture.planes[0]
+        image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+        image = image.reshape(height, width, 3)
         quarter_turns, rest = divmod(round(frame.rotation), 90)  # counter-clockwise
         return np.rot90(image, quarter_turns) if quarter_turns % 4 and not rest else image
 
 
-def _check_range(path, distinct: np.ndarray, num_frames: int):
+def check_range(path, distinct: np.ndarray, num_frames: int):
     for number in (distinct[0], distinct[-1]):
         if not 0 <= number < num_frames:
             raise VideoError(path, f"frame {number} does not exist: the video has {num_frames} frames")
