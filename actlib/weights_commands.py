@@ -115,7 +115,7 @@ def _export(options: argparse.Namespace) -> int:
     model, content = model_from_checkpoint(options.checkpoint)
     how = content["preprocessing"]
     size = options.crop_size or how["crop_size"]
-    shape = (3, options.num_frames or how["num_frames"], size, size)
+    shape = (model.in_channels, options.num_frames or how["num_frames"], size, size)
     difference = kinds[options.target.suffix](model, options.target, shape)
     print(
         f"{options.target}: {model.spec}, clips (B, {', '.join(map(str, shape))}) to logits (B, {model.num_classes}); "

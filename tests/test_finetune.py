@@ -339,9 +339,9 @@ def test_a_checkpoint_from_before_these_parameters_can_be_gone_on_from(start, fi
     list(train(p))
     path = tmp_path / "checkpoints" / "last.pt"
     content = read_checkpoint(path)
-    for name in ("channel_order", "lr_factors", "head_dropout", "batch_norm"):
+    for name in ("channel_order", "lr_factors", "head_dropout", "batch_norm", "modality", "mixup", "sampling"):
         del content["params"][name]
-    del content["preprocessing"]["channel_order"]
+    del content["preprocessing"]["channel_order"], content["preprocessing"]["modality"]
     for frozen_bn in (True, False):
         content["params"]["frozen_bn"] = frozen_bn
         save_checkpoint(path, content)

@@ -85,6 +85,7 @@ for row in train(TrainParams.build(json.loads(sys.argv[1]), "test")):
 def test_a_killed_run_ends_with_the_same_weights(motion_table, tmp_path, num_workers):
     more = {"epochs": 4, "model": "mobilenetv2 width_mult=0.2", "num_workers": num_workers, "warmup_epochs": 1}
     more |= {"momentum": 0.9, "label_smoothing": 0.1, "accumulate": 2, "clip_grad": 1.0, "schedule": "cosine"}
+    more |= {"mixup": 0.4, "cutmix": 1.0, "flip": True, "flip_labels": "swap", "color_jitter": 0.3}
     whole, broken = params(motion_table, tmp_path / "whole", **more), params(motion_table, tmp_path / "broken", **more)
     command = [sys.executable, "-c", SCRIPT, broken.model_dump_json()]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -157,7 +158,7 @@ def test_a_loss_that_is_no_number_stops_the_run(motion_table, tmp_path):
 
 def test_what_cannot_work_is_refused_at_once(motion_table, tmp_path):
     for more, error, words in (
-        ({"flip": True}, DataError, "'left' into 'right', another class; set flip: false"),
+        ({"flip": True}, DataError, "into '.*', another class .as would 2 of the others.; set flip: false, or .*swap"),
         ({"table": str(tmp_path / "none.csv")}, DataError, "no such annotation table"),
         ({"device": "cuda:99"}, ValueError, "device 'cuda:99' cannot be used"),
         ({"resume": str(tmp_path / "none.pt")}, CheckpointError, "no such checkpoint"),

@@ -31,7 +31,7 @@ def clips_per_s(
     measured_on: `batch`, or `trial` for a pair so much slower than the best on two clips that it was left at that.
     """
     pairs = candidates(precision, memory_format)
-    seconds = measure_all(model, (batch_size, 3, *input_shape), pairs, device=device, training=training)
+    seconds = measure_all(model, (batch_size, model.in_channels, *input_shape), pairs, device=device, training=training)
     hopeless = HOPELESS * min(seconds.values())
     rows = [
         (pair.precision, pair.memory_format, batch_size / each, "trial" if each > hopeless else "batch")
@@ -63,7 +63,7 @@ def describe_model(spec: str, num_classes: int, input_shape: tuple[int, int, int
     """
     with torch.device("meta"):
         model = create_from_spec(spec, num_classes)
-    shape = (3, *input_shape)
+    shape = (model.in_channels, *input_shape)
     macs = count_macs(model, shape)
     return {
         "model": model.spec,

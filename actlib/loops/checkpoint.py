@@ -3,7 +3,8 @@
 A checkpoint is a dict of tensors and plain Python values, so that torch loads it with `weights_only=True`:
 
 - `format`: FORMAT · `model`: {name, options, num_classes, spec} · `state_dict` · `classes`: names in index order
-- `preprocessing`: num_frames, frame_stride, short_side, crop_size, mean, std, channel_order (see `device.to_float`)
+- `preprocessing`: num_frames, frame_stride, short_side, crop_size, mean, std, channel_order, modality (see
+  `device.to_float`)
 - `execution`: {precision, memory_format} · `epoch`: epochs done · `history`: one row each · `params`
 - `optimizer`, `schedule`, `rng`: only in checkpoints that training can go on from (`last.pt`, `epoch_NNNN.pt`)
 """
@@ -17,6 +18,7 @@ from actlib.models import VideoModel, create_model
 from actlib.models.weights import load_weights
 
 FORMAT = "actlib checkpoint 1"
+UNSAID = {"channel_order": "rgb", "modality": "rgb"}  # preprocessing that older checkpoints do not tell
 
 
 class CheckpointError(ValueError):
@@ -49,7 +51,8 @@ def read_checkpoint(path: str | Path) -> dict:
             f"{path}: not a checkpoint of this project (no format {FORMAT!r} in it); "
             f"`python -m actlib weights convert {path} OUT.pt` makes one of weights from elsewhere"
         )
-    content.get("preprocessing", {}).setdefault("channel_order", "rgb")  # older checkpoints do not say
+    for name, value in UNSAID.items():
+        content.get("preprocessing", {}).setdefault(name, value)
     return content
 
 

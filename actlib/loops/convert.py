@@ -52,7 +52,7 @@ def convert(
     say(str(model.load_report))
     if names is None and model.classes is None:
         say("The names of the classes are not known: they are class_0000, … here; --classes FILE gives them.")
-    names = names or model.classes or [f"class_{index:04d}" for index in range(model.num_classes)]
+    names = names or model.classes or unnamed(model.num_classes)
     if len(names) != model.num_classes:
         raise ConvertError(f"{classes or source}: {len(names)} class names for a network of {model.num_classes}")
     given = {key: value for key, value in preprocessing.items() if value is not None}
@@ -77,6 +77,11 @@ def content(model: VideoModel, classes: list[str], preprocessing: dict, source: 
         "history": [],
         "params": {"converted_from": str(source)},
     }
+
+
+def unnamed(count: int) -> list[str]:
+    """What classes are called whose names are not known."""
+    return [f"class_{index:04d}" for index in range(count)]
 
 
 def read_classes(path: str | Path) -> list[str]:

@@ -2,7 +2,10 @@
 
 import torch
 
+from actlib.datasets.flow import STACK
 from actlib.models.execution import Execution
+
+CHANNELS = {"rgb": 3, "flow": 2 * STACK}  # of the clips of each modality
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -28,12 +31,14 @@ def to_float(
     execution: Execution,
     channel_order: str = "rgb",
     flip: torch.Tensor | None = None,
+    modality: str = "rgb",
 ) -> torch.Tensor:
-    """uint8 (B, T, C, H, W) on the CPU -> float32 (B, C, T, H, W) on `device`: (x / 255 − mean) / std per channel.
+    """uint8 (B, T, C, H, W) on the CPU -> float32 (B, C, T, H, W) on `device`: (x / 255 − mean) / std per channel
+    (a single mean or std is that of all channels).
 
     `channel_order`: the order in which the network sees the channels, which decoded clips have as R, G, B; `bgr`
     turns them round. `mean` and `std` are in that order, on the 0–1 scale. `flip`: bool (B), the clips to mirror
-    left to right.
+    left to right; in optical flow (`modality`) their x components, the even channels, change their sign: 255 − x.
     """
     clips = clips.to(device, non_blocking=True)
     if channel_order == "bgr":
@@ -41,8 +46,10 @@ def to_float(
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float32, device=device))
     shift = -torch.tensor(mean, dtype=torch.float32, device=device) / torch.tensor(std, device=device)
     out = execution.apply_to_clips(clips.transpose(1, 2).float())
-    out.mul_(scale.view(1, -1, 1, 1, 1)).add_(shift.view(1, -1, 1, 1, 1))
     if flip is not None and flip.any():
         flip = flip.to(device)
-        out[flip] = out[flip].flip(-1)
-    return out
+        mirrored = out[flip].flip(-1)
+        if modality == "flow":
+            mirrored[:, ::2] = 255 - mirrored[:, ::2]
+        out[flip] = mirrored
+    return out.mul_(scale.view(1, -1, 1, 1, 1)).add_(shift.view(1, -1, 1, 1, 1))

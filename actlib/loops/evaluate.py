@@ -2,9 +2,13 @@
 
 A video that cannot be decoded is in the result all the same, named, with its reason, and counts as wrong: an
 accuracy over fewer videos than were asked for is a different number.
+
+What the reference codebases average over the views of a video: 3D-ResNets-PyTorch (both branches) and
+Efficient-3DCNNs the softmax scores; action-recognition-pytorch and pytorch-resnet3d the logits. Both leave one order of
+the classes for a single view, but not for several; a protocol says which it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +16,24 @@ import pandas as pd
 import torch
 from torch import nn
 
+from actlib.datasets.card import Card
 from actlib.datasets.clips import EvaluationViews, Views, evaluation_loader
+from actlib.datasets.flow import pictures
 from actlib.datasets.protocol import Protocol
+from actlib.datasets.sources import read_frames
+from actlib.datasets.table import DataError
+from actlib.datasets.transforms import as_clip
+from actlib.loops.checkpoint import FORMAT, UNSAID, CheckpointError, model_from_checkpoint
+from actlib.loops.convert import content, read_classes, unnamed
 from actlib.loops.device import to_float
+from actlib.models import VideoModel, create_model
 from actlib.models.execution import Execution
 from actlib.models.folding import fold_batch_norm
+from actlib.models.pretrained import fetch_weights
+from actlib.models.weights_file import read_weights
 
 COLUMNS = ("video_id", "path", "label", "prediction", "score", "rank", "correct", "views", "error")
+NOT_FINITE = "the network's scores are not finite numbers"
 
 
 @dataclass
@@ -27,7 +42,8 @@ class Predictions:
 
     `table`: a row a video. `score` is the softmax score of the prediction, 0 to 1; `rank` the place of the true
     label among the scores, 1 is right, empty where the video could not be decoded (`error` says why); `views` how
-    many were averaged. `scores`: float32 (videos, classes), NaN for undecodable videos.
+    many were averaged. `scores`: float32 (videos, classes), each row sums to 1 (where the protocol averages logits,
+    the softmax of their mean); NaN for undecodable videos.
     """
 
     protocol: Protocol
@@ -50,17 +66,6 @@ class Predictions:
     def num_decoded(self) -> int:
         return int((self.table["error"] == "").sum())
 
-    def val_json(self, k: int = 5) -> dict:
-        """The k best classes of every decoded video in the layout that the reference codebases exchange:
-        {"results": {video_id: [{"label", "score"}, …]}}."""
-        best = np.argsort(-self.scores, axis=1, kind="stable")[:, :k]
-        results = {}
-        for row, (video, error) in enumerate(zip(self.table["video_id"], self.table["error"])):
-            if not error:
-                entries = [(self.classes[index], float(self.scores[row, index])) for index in best[row]]
-                results[video] = [{"label": label, "score": round(score, 6)} for label, score in entries]
-        return {"results": results}
-
 
 def evaluate(
     model: nn.Module,
@@ -72,6 +77,8 @@ def evaluate(
     std: list[float],
     channel_order: str = "rgb",
     device: torch.device,
+    modality: str = "rgb",
+    timeout: float = 60.0,
     execution: Execution | None = None,
     batch_size: int = 16,
     num_workers: int = 0,
@@ -79,12 +86,14 @@ def evaluate(
 ) -> dict[str, Predictions]:
     """Run `model` over every video of `table` under each of `protocols`, in one pass over the files.
 
-    `mean`, `std` and `channel_order` are the network's (see `device.to_float`).
+    `mean`, `std` and `channel_order` are the network's (see `device.to_float`), and so is `modality`: rgb or flow. A
+    video that is not decoded within `timeout` seconds counts as undecodable. A video whose scores are no numbers (a
+    network that diverged) has an error that says so, and is wrong.
     The views of successive videos share batches of `batch_size`, whatever their number a video, so memory does
     not grow with it. `progress(iterable, total=…, desc=…)` wraps the videos. A copy of the model in evaluation mode
     does the work, its batch norms folded into its convolutions (see `models.folding`).
     """
-    dataset = EvaluationViews(table, classes, list(protocols.values()))
+    dataset = EvaluationViews(table, classes, list(protocols.values()), modality=modality, timeout=timeout)
     loader = evaluation_loader(dataset, num_workers=num_workers)
     videos = progress(loader, total=len(dataset), desc="videos") if progress else loader
     execution = execution or Execution()
@@ -92,6 +101,7 @@ def evaluate(
     sums = np.zeros((*shape, len(classes)), dtype=np.float64)
     views = np.zeros(shape, dtype=np.int64)
     errors = [""] * len(table)
+    raw = torch.tensor([protocol.average == "logits" for protocol in protocols.values()])
     folded = None
     with torch.inference_mode():
         for clips, owners in _batches(videos, batch_size, errors):
@@ -100,25 +110,89 @@ def evaluate(
                 folded = fold_batch_norm(model, clips[:1])
             with execution.autocast(device):
                 logits = folded(clips)
-            scores = logits.float().softmax(dim=1).cpu().numpy()
-            places = tuple(np.array(owners).T)  # (protocol, video) of each view
+            logits, places = logits.float().cpu(), tuple(np.array(owners).T)  # (protocol, video) of each view
+            scores = torch.where(raw[places[0], None], logits, logits.softmax(dim=1)).numpy()
             np.add.at(sums, places, scores)
             np.add.at(views, places, 1)
     with np.errstate(invalid="ignore"):
-        means = (sums / views[..., None]).astype(np.float32)  # 0 / 0 = NaN: no view, no score
+        means = torch.from_numpy(sums / views[..., None])  # 0 / 0 = NaN: no view, no score
+    means[raw] = means[raw].softmax(dim=-1)
+    means = means.float().numpy()
     return {
         name: _predictions(table, list(classes), protocol, means[each], views[each], errors)
         for each, (name, protocol) in enumerate(protocols.items())
     }
 
 
-def protocols_of(p) -> dict[str, Protocol]:
-    """The protocols that `params.VideoAccuracyParams` name: `clip` always, `video` unless they name clip alone."""
-    size = {name: getattr(p, name) for name in ("num_frames", "frame_stride", "short_side", "crop_size")}
+def protocols_of(p, mirrored: Collection[str] = ()) -> dict[str, Protocol]:
+    """The protocols that `params.VideoAccuracyParams` name: `clip` always, which is the centre clip and crop, and
+    `video` unless they name no more than that.
+
+    `mirrored`: the classes that are another class in a mirror (`Card.mirrored`). Raises DataError for ten crops, of
+    which five are mirrored, where there are any.
+    """
+    if p.num_crops == 10 and mirrored:
+        raise DataError(
+            f"num_crops: 10: five of them are mirrored, and a mirrored {sorted(mirrored)[0]!r} is another class "
+            f"({len(mirrored)} classes are); take num_crops: 5"
+        )
+    size = {name: getattr(p, name) for name in ("num_frames", "frame_stride", "short_side", "crop_size", "loop")}
+    views = {name: getattr(p, name) for name in ("num_clips", "num_crops", "crop_position", "average")}
     protocols = {"clip": Protocol("clip", **size)}
-    if p.protocol != "clip":
-        protocols["video"] = Protocol(p.protocol, **size, num_clips=p.num_clips, num_crops=p.num_crops)
+    if p.protocol != "clip" or p.num_crops > 1 or p.crop_position != "center":
+        protocols["video"] = Protocol(p.protocol, **size, **views, step=p.window_step)
     return protocols
+
+
+def network_of(source: str, card: Card, class_list: str = "") -> tuple[VideoModel, dict]:
+    """The network of `source` in evaluation mode on the CPU, and the content of its checkpoint (see `checkpoint`).
+
+    source: a checkpoint of this project, the name of published weights, or any weights file whose network is known.
+    class_list: a file of its classes in index order (see `convert.read_classes`), or `sorted`: those of the table's
+    `card` by name, which is the order of video-nonlocal-net's and pytorch-resnet3d's Kinetics weights. Without it they
+    are those that the checkpoint names, else those of the card, in its order, if there are as many; that is printed,
+    since another order would give wrong answers. Raises WeightsError, ModelError, CheckpointError or ConvertError.
+    """
+    path = fetch_weights(source)
+    if read_weights(path).content.get("format") == FORMAT:
+        model, found = model_from_checkpoint(path)
+    else:
+        model = create_model(pretrained=source).eval()
+        print(model.load_report)
+        if model.preprocessing is None:
+            raise CheckpointError(
+                f"{path}: nothing tells the mean and std of its clips; `python -m actlib weights convert {source} "
+                "OUT.pt` with --mean, --std and what else differs writes a checkpoint that does"
+            )
+        names = list(model.classes or unnamed(model.num_classes))
+        found = content(model, names, UNSAID | model.preprocessing, source)
+    if class_list or found["classes"] == unnamed(model.num_classes):
+        if class_list in ("", "sorted"):
+            names, whose = (sorted(card.classes) if class_list else list(card.classes)), card.name
+        else:
+            names, whose = read_classes(class_list), class_list
+        if len(names) != model.num_classes:
+            raise CheckpointError(
+                f"{path}: a network of {model.num_classes} classes, and {whose} has {len(names)}"
+                + ("" if class_list else "; their names are not known: class_list names a file with them")
+            )
+        found["classes"] = names
+        if not class_list:
+            print(f"{path.name} does not name its classes. They are taken for those of {card.name} in the same order,")
+            print(f"0 {names[0]!r} to {len(names) - 1} {names[-1]!r}; where that gives mere chance, name a class_list.")
+    return model, found
+
+
+def frames_of(videos: pd.DataFrame, count: int, *, modality: str = "rgb", timeout: float = 60.0) -> list[np.ndarray]:
+    """`count` frames of each video of a table to look at, evenly spread over its segment: uint8 (count, H, W, 3); of
+    optical flow x above y (see `flow.pictures`). Raises VideoError."""
+    found = []
+    for row in videos.itertuples():
+        begin = 0 if pd.isna(row.start) else int(row.start)
+        end = int(row.num_frames if pd.isna(row.end) else row.end)
+        numbers = begin + np.arange(count) * (end - begin) // count
+        found.append(pictures(as_clip(read_frames(row.path, numbers, modality=modality, timeout=timeout))))
+    return found
 
 
 def _batches(videos: Iterable[Views], batch_size: int, errors: list[str]) -> Iterator[tuple]:
@@ -143,7 +217,10 @@ def _batches(videos: Iterable[Views], batch_size: int, errors: list[str]) -> Ite
 def _predictions(table, classes, protocol, scores, views, errors) -> Predictions:
     index = {name: number for number, name in enumerate(classes)}
     labels = np.array([index[name] for name in table["label"]])
+    finite = np.isfinite(scores).all(axis=1)
+    errors = [error or ("" if sound else NOT_FINITE) for error, sound in zip(errors, finite)]
     decoded = np.array([not error for error in errors])
+    scores = np.where(decoded[:, None], scores, np.float32("nan"))
     order = np.argsort(-np.nan_to_num(scores), axis=1, kind="stable")
     rank = np.argmax(order == labels[:, None], axis=1) + 1
     best = order[:, 0]

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from actlib.loops.checkpoint import CheckpointError
+from actlib.loops.checkpoint import UNSAID, CheckpointError
+from actlib.loops.device import CHANNELS
 from actlib.models import ModelError, VideoModel, create_model, find_published, parse_spec
 from actlib.models.pretrained import fetch_weights
+from actlib.models.registry import change_channels
 from actlib.models.weights_file import read_weights
 
-PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std", "channel_order")
+PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std", "channel_order", "modality")
 
 
 def inherit_preprocessing(p, source: str = "pretrained"):
@@ -20,7 +22,8 @@ def inherit_preprocessing(p, source: str = "pretrained"):
     checkpoint itself, or from the table of published ones.
 
     Parameters without such a source (training from scratch) come back as they are. Raises WeightsError for a file
-    that is not there, CheckpointError where nothing tells what `p` leaves open.
+    that is not there, CheckpointError where nothing tells what `p` leaves open, or where the weights are of another
+    modality, whose mean and std would be wrong. Weights of an unknown origin are taken for RGB ones.
     """
     name = getattr(p, source, "")
     missing = [each for each in PREPROCESSING if hasattr(p, each) and not getattr(p, each)]
@@ -30,12 +33,19 @@ def inherit_preprocessing(p, source: str = "pretrained"):
     found = read_weights(path).content.get("preprocessing")
     if not found:
         row = find_published(name) or find_published(path)
-        if row is None:
+        untold = [each for each in missing if each != "modality"]
+        if row is None and untold:
             raise CheckpointError(
-                f"{path}: weights alone, which do not tell what clips they were trained on; set {', '.join(missing)}"
+                f"{path}: weights alone, which do not tell what clips they were trained on; set {', '.join(untold)}"
             )
-        found = row.preprocessing
-    found = {"channel_order": "rgb", **found}  # older checkpoints do not tell
+        found = row.preprocessing if row else {}
+    found = UNSAID | found
+    modality = getattr(p, "modality", "") or found["modality"]
+    if modality != found["modality"] and {"mean", "std"} & set(missing):
+        example = "[0.5] and [0.226]" if modality == "flow" else "[0.485, 0.456, 0.406] and [0.229, 0.224, 0.225]"
+        raise CheckpointError(
+            f"{path}: trained on {found['modality']} clips; for modality {modality} set mean and std, such as {example}"
+        )
     return p.model_copy(update={each: found[each] for each in missing})
 
 
@@ -46,7 +56,8 @@ def pretrained_model(p, classes: list[str]) -> VideoModel:
     """The network of `p.pretrained` with its weights, and a fresh head unless it was trained on these very classes.
 
     `p.model` need only be set for weights of an image network, which are inflated into it. `p.head_dropout` is the
-    dropout before the head, old or new; -1 leaves the network's own. Raises WeightsError or ModelError.
+    dropout before the head, old or new; -1 leaves the network's own. For another modality than the weights' the first
+    convolution is adapted. Raises WeightsError or ModelError.
     """
     name, options = parse_spec(p.model) if p.model else (None, {})
     row = find_published(p.pretrained)
@@ -59,6 +70,10 @@ def pretrained_model(p, classes: list[str]) -> VideoModel:
         print(f"fresh head of {len(classes)} classes")
     elif dropout is not None:
         model.get_submodule(model.dropout_name).p = dropout
+    channels = CHANNELS[p.modality or "rgb"]
+    if model.in_channels != channels:
+        print(f"first convolution from {model.in_channels} to {channels} channels: each filter its mean over them")
+        change_channels(model, channels, keep=True)
     return model
 
 
@@ -91,7 +106,7 @@ class _Reached(Exception):
 
 
 def parameters_before(model: VideoModel, name: str, clip_shape: tuple[int, int, int, int]) -> set[str]:
-    """The names of the parameters that the input of the module `name` is computed from, for clips (3, T, H, W).
+    """The names of the parameters that the input of the module `name` is computed from, for clips (C, T, H, W).
 
     The order of the state dict would not do: there, TAM comes last in its block, but runs first. So a forward pass
     is made without storage up to the module (where a family takes the members of a Sequential one by one, up to
@@ -130,7 +145,7 @@ def freeze(model: VideoModel, p) -> list[nn.Module]:
     Raises ModelError for a module that is not there, naming those that are, and where nothing would be trained.
     """
     first = "" if p.train_from == "all" else find_module(model, p.train_from, "train_from")
-    shape = (3, p.num_frames, p.crop_size, p.crop_size)
+    shape = (model.in_channels, p.num_frames, p.crop_size, p.crop_size)
     before = parameters_before(model, first, shape) if first else set()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in before or name.startswith(f"{first}."))

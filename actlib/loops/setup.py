@@ -11,32 +11,38 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from actlib.datasets.card import Card, read_card
 from actlib.datasets.clips import TrainingClips, training_loader
-from actlib.datasets.protocol import Protocol
-from actlib.datasets.table import DataError, class_names, read_table, rows_of
+from actlib.datasets.protocol import Protocol, validation_protocol
+from actlib.datasets.table import DataError, read_table, rows_of
 from actlib.datasets.transforms import train_transform
 from actlib.files import put_aside, write_with
 from actlib.loops.checkpoint import CheckpointError, describe, random_states, read_checkpoint, restore_random_states
-from actlib.loops.device import pick_device
+from actlib.loops.device import CHANNELS, pick_device
 from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, parameter_groups, pretrained_model
 from actlib.loops.optim import Schedule, make_optimizer
 from actlib.models import VideoModel, create_from_spec
 from actlib.models.execution import Execution, choose
 
 # Parameters that may differ between a checkpoint and the run that goes on from it.
-FREE_ON_RESUME = {"run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "device", "num_workers"}
+FREE_ON_RESUME = {
+    "run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "device", "num_workers", "timeout",
+}  # fmt: skip
 # What a checkpoint without them was trained with.
-BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0}
-MIRRORED = (("left", "right"), ("counterclockwise", "clockwise"))
+BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
+BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
+BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
 
 @dataclass
 class Job:
-    """A training run in progress."""
+    """A training run in progress. `mirrored`: the index of the class that each class is in a mirror, int64 (classes) on
+    the device; None where that is always the class itself."""
 
     p: object
     device: torch.device
     classes: list[str]
+    mirrored: torch.Tensor | None
     loader: DataLoader
     val_table: pd.DataFrame
     val_protocol: Protocol
@@ -96,34 +102,49 @@ class Job:
         }
 
 
-def training_data(p) -> tuple[TrainingClips, pd.DataFrame, list[str]]:
-    """The training clips, the validation videos and the class names of `p.table`, all checked; `p` complete
+def training_data(p) -> tuple[TrainingClips, pd.DataFrame, Card]:
+    """The training clips, the validation videos and the card of `p.table`, all checked; `p` complete
     (see `finetune.inherit_preprocessing`)."""
+    _check_channels(p)
     table = read_table(p.table)
-    classes = class_names(table)
+    card = read_card(p.table, table)
     if p.flip:
-        _refuse_mirrored(classes)
+        _check_mirrored(p, card)
     clips = TrainingClips(
         rows_of(table, "training", p.table),
-        classes,
+        card.classes,
         num_frames=p.num_frames,
         frame_stride=p.frame_stride,
-        transform=train_transform(p.crop, p.short_side, p.crop_size, p.scale_min),
+        transform=train_transform(
+            p.crop,
+            p.short_side,
+            p.crop_size,
+            p.scale_min,
+            crop_scales=p.crop_scales,
+            short_side_max=p.short_side_max,
+            color_jitter=p.color_jitter,
+            rand_augment=p.rand_augment,
+            random_erasing=p.random_erasing,
+        ),
+        sampling=p.sampling,
+        loop=p.loop,
+        modality=p.modality,
+        timeout=p.timeout,
         seed=p.seed,
         max_replacements=p.max_replacements,
     )
-    return clips, rows_of(table, "validation", p.table), classes
+    return clips, rows_of(table, "validation", p.table), card
 
 
 def prepare(p) -> Job:
     """Read the table, build the network (from `p.pretrained` if there is one), and pick up a checkpoint if any."""
     p = inherit_preprocessing(p)
-    clips, val_table, classes = training_data(p)
-    device = pick_device(p.device)
+    clips, val_table, card = training_data(p)
+    classes, device = card.classes, pick_device(p.device)
 
     torch.manual_seed(p.seed)
     pretrained = getattr(p, "pretrained", "")
-    model = pretrained_model(p, classes) if pretrained else create_from_spec(p.model, len(classes))
+    model = pretrained_model(p, classes) if pretrained else new_model(p, classes)
     frozen = freeze(model, p) if pretrained else []
     groups = parameter_groups(model, p)
     resume_from = _resume_path(p)
@@ -132,7 +153,7 @@ def prepare(p) -> Job:
         _require_same(p, classes, content, resume_from)
         execution, speeds = Execution(**content["execution"]), content["execution_clips_per_s"]
     else:
-        shape = (min(p.batch_size, len(clips)), 3, p.num_frames, p.crop_size, p.crop_size)
+        shape = (min(p.batch_size, len(clips)), model.in_channels, p.num_frames, p.crop_size, p.crop_size)
         execution, speeds = choose(
             model, shape, device=device, training=True, precision=p.precision, memory_format=p.memory_format
         )
@@ -142,13 +163,18 @@ def prepare(p) -> Job:
     loader = training_loader(clips, batch_size=p.batch_size, num_workers=p.num_workers, pin_memory=cuda)
     optimizer = make_optimizer(p, groups)
     schedule = Schedule(p, optimizer, steps_per_epoch=-(-len(loader) // p.accumulate))
-    protocol = Protocol("clip", p.num_frames, p.frame_stride, p.short_side, p.crop_size)
     job = Job(
-        p, device, classes, loader, val_table, protocol, model, frozen, optimizer, schedule, execution, speeds
+        p, device, classes, _mirrored_index(p, card, device), loader, val_table, validation_protocol(p), model, frozen,
+        optimizer, schedule, execution, speeds,
     )  # fmt: skip
     if content:
         _pick_up(job, content)
     return job
+
+
+def new_model(p, classes: list[str]) -> VideoModel:
+    """The network that `p.model` names, for clips of `p.modality`, randomly initialised. Raises ModelError."""
+    return create_from_spec(p.model, len(classes), in_channels=CHANNELS[p.modality])
 
 
 def _resume_path(p) -> Path | None:
@@ -194,10 +220,38 @@ def _pick_up(job: Job, content: dict) -> None:
     restore_random_states(content["rng"])
 
 
-def _refuse_mirrored(classes: list[str]) -> None:
+def _check_channels(p) -> None:
+    """What `p` says of a clip's channels must go together; what a checkpoint adds to `p` is known only now."""
+    channels, problems = CHANNELS[p.modality], []
+    for name in ("mean", "std"):
+        value = getattr(p, name)
+        if len(value) not in (1, channels):
+            problems.append(f"{name} is {value}, one number for all channels is needed")
+    if p.modality == "flow" and p.channel_order != "rgb":
+        problems.append(f"channel_order is {p.channel_order}, which is of colours; set rgb")
+    if problems:
+        raise DataError(f"modality {p.modality} has clips of {channels} channels: {'; '.join(problems)}")
+
+
+def _check_mirrored(p, card: Card) -> None:
     """A mirrored `left` is a `right`: flipping would teach wrong labels where both are classes."""
-    for one, other in MIRRORED:
-        for name in classes:
-            twin = name.replace(one, "\0").replace(other, one).replace("\0", other)
-            if twin != name and twin in classes:
-                raise DataError(f"flip: true would turn {name!r} into {twin!r}, another class; set flip: false")
+    if card.mirrored and p.flip_labels == "refuse":
+        one, other = next(iter(card.mirrored.items()))
+        more = f" (as would {len(card.mirrored) - 2} of the others)" if len(card.mirrored) > 2 else ""
+        raise DataError(
+            f"flip: true would turn {one!r} into {other!r}, another class{more}; set flip: false, "
+            "or flip_labels: swap to call the mirrored clips by the other name"
+        )
+    unknown = sorted({*card.mirrored, *card.mirrored.values()} - set(card.classes))
+    if unknown:
+        raise DataError(
+            f"flip_labels: swap: {', '.join(map(repr, unknown[:5]))} of the mirrored classes in dataset.json "
+            f"{'is' if len(unknown) == 1 else 'are'} not among the {len(card.classes)} classes; set flip: false"
+        )
+
+
+def _mirrored_index(p, card: Card, device: torch.device) -> torch.Tensor | None:
+    if not (p.flip and card.mirrored):
+        return None
+    places = {name: place for place, name in enumerate(card.classes)}
+    return torch.tensor([places[card.mirrored.get(name, name)] for name in card.classes], device=device)

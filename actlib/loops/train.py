@@ -2,10 +2,11 @@
 
 `train(p)` takes the parameters of notebook 02 or 03 (`params.TrainParams`, `params.FinetuneParams`). A row holds
 epoch, loss, top1, top5, lr, clips_per_s, data_wait (share of the epoch spent waiting for decoded clips, 0 to 1),
-replaced (clips that could not be decoded), val_loss, val_top1, val_top5 (on the centre clip and crop), val_videos
-(how many could be decoded; the others count as wrong) and seconds. Accuracies are in percent.
+replaced (clips that could not be decoded), val_loss, val_top1, val_top5 (on one clip and the centre crop, see
+`protocol.validation_protocol`), val_videos (how many could be decoded; the others count as wrong) and seconds.
+Accuracies are in percent; a clip mixed of two counts for the one of which it has more.
 
-Everything random is seeded by (seed, epoch, video) or is part of the checkpoint, so a run that is killed and
+Everything random is seeded by (seed, epoch, video or batch) or is part of the checkpoint, so a run that is killed and
 resumed gives the same weights as one that was not: bit for bit on the CPU.
 """
 
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
+from actlib.datasets.clips import Batch
 from actlib.loops.checkpoint import save_checkpoint
 from actlib.loops.device import to_float
 from actlib.loops.evaluate import evaluate
+from actlib.loops.mixing import Targets, mix
 from actlib.loops.setup import Job, prepare
 
 
@@ -58,17 +60,15 @@ def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     for number, batch in enumerate(batches):
         waited += time.perf_counter() - asked
         replaced += job.note_failures(batch.failures, "training")
-        flip = _flips(job, epoch, number, batch)
-        clips = to_float(batch.clips, device, **job.normalisation, execution=job.execution, flip=flip)
-        labels = batch.labels.to(device, non_blocking=True)
+        clips, targets = _augmented(job, epoch, number, batch)
         with job.execution.autocast(device):
             logits = job.model(clips)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=p.label_smoothing)
+        loss = targets.loss(logits.float(), p.label_smoothing)
         (loss / _group_size(number, len(job.loader), p.accumulate)).backward()
         if (number + 1) % p.accumulate == 0 or number + 1 == len(job.loader):
             lr = _step(job)
-        totals += torch.stack([loss.detach() * len(labels), *_hits(logits, labels)])
-        clips_seen += len(labels)
+        totals += torch.stack([loss.detach() * len(logits), *_hits(logits, targets.dominant)])
+        clips_seen += len(logits)
         asked = time.perf_counter()
     loss, top1, top5 = (totals / clips_seen).tolist()
     seconds = time.perf_counter() - begin
@@ -88,11 +88,21 @@ def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     }
 
 
-def _flips(job: Job, epoch: int, number: int, batch) -> torch.Tensor | None:
-    """Which clips of a batch to mirror: bool (B), from (seed, epoch, batch) alone."""
-    if not job.p.flip:
-        return None
-    return torch.from_numpy(np.random.default_rng((job.p.seed, epoch, number)).random(len(batch.labels)) < 0.5)
+def _augmented(job: Job, epoch: int, number: int, batch: Batch) -> tuple[torch.Tensor, Targets]:
+    """The batch on the device, normalised, flipped and mixed as `job.p` says: float32 (B, C, T, H, W), and its targets.
+
+    Every choice comes from (seed, epoch, number of the batch) alone. A flipped clip gets the label of its mirror image.
+    """
+    p, seed = job.p, (job.p.seed, epoch, number)
+    flip = torch.from_numpy(np.random.default_rng(seed).random(len(batch.labels)) < 0.5) if p.flip else None
+    clips = to_float(
+        batch.clips, job.device, **job.normalisation, execution=job.execution, flip=flip, modality=p.modality
+    )
+    labels = batch.labels.to(job.device, non_blocking=True)
+    if flip is not None and job.mirrored is not None:
+        labels = torch.where(flip.to(job.device), job.mirrored[labels], labels)
+    rng = np.random.default_rng((*seed, 1))  # another stream than the flips'
+    return clips, mix(clips, labels, mixup=p.mixup, cutmix=p.cutmix, rng=rng)
 
 
 def _group_size(number: int, batches: int, accumulate: int) -> int:
@@ -127,6 +137,8 @@ def _validate(job: Job) -> dict:
         execution=job.execution,
         batch_size=job.p.batch_size,
         num_workers=job.p.num_workers,
+        modality=job.p.modality,
+        timeout=job.p.timeout,
     )["clip"]
     failed = result.table[result.table["error"] != ""]
     job.note_failures(list(zip(failed["path"], failed["error"])), "validation")

@@ -14,9 +14,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from actlib.models.channels import set_input_channels
+
 Scalar = bool | int | float | str
 
 _ENTRIES: dict[str, Callable[..., "VideoModel"]] = {}
+# Options that every model has besides its own; `VideoModel.options` and a spec hold them where they differ from these.
+_COMMON: dict[str, Scalar] = {"in_channels": 3}
 
 
 class ModelError(ValueError):
@@ -24,7 +28,8 @@ class ModelError(ValueError):
 
 
 class VideoModel(nn.Module):
-    """What every model can do: float clips (B, 3, T, H, W) in, logits (B, num_classes) out.
+    """What every model can do: float clips (B, C, T, H, W) in, logits (B, num_classes) out; C is 3 unless the option
+    `in_channels`, which every model has, says otherwise.
 
     A family implements `forward_features` and `forward_head` and names its head. `create_model` sets `name` and
     `options` (complete, defaults included). The state dict holds the reference's keys and no others.
@@ -32,6 +37,7 @@ class VideoModel(nn.Module):
 
     classifier_name = "fc"  # the head's prefix in the state dict
     dropout_name = "dropout"  # the dropout module before it
+    in_channels = _COMMON["in_channels"]
     name: str
     options: dict[str, Scalar]
     num_classes: int
@@ -42,10 +48,10 @@ class VideoModel(nn.Module):
         return format_spec(self.name, self.options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: normalised float (B, 3, T, H, W). Returns logits (B, num_classes). Raises ModelError for another input."""
-        if x.ndim != 5 or x.shape[1] != 3:
+        """x: normalised float (B, C, T, H, W). Returns logits (B, num_classes). Raises ModelError for another input."""
+        if x.ndim != 5 or x.shape[1] != self.in_channels:
             raise ModelError(
-                f"the input's shape is {tuple(x.shape)}: a model takes (B, 3, T, H, W) clips "
+                f"the input's shape is {tuple(x.shape)}: a model takes (B, {self.in_channels}, T, H, W) clips "
                 "(batch, channels, frames, height, width); permute frames and channels, or add the batch axis"
             )
         if not x.is_floating_point():
@@ -53,7 +59,7 @@ class VideoModel(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (B, 3, T, H, W). Returns the last feature maps, (B, C, T', H', W')."""
+        """x: (B, C, T, H, W). Returns the last feature maps, (B, C, T', H', W')."""
         raise NotImplementedError
 
     def forward_head(self, features: torch.Tensor) -> torch.Tensor:
@@ -119,12 +125,25 @@ def create_model(name: str, num_classes: int, **options: Scalar) -> VideoModel:
     complete = model_options(name)
     for option, value in options.items():
         complete[option] = _checked(name, option, value)
+    in_channels = complete.pop("in_channels", VideoModel.in_channels)
     try:
         _check_num_classes(num_classes)
+        check_positive("in_channels", in_channels)
         model = _ENTRIES[name](num_classes, **complete)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from None
     model.name, model.options = name, complete
+    return change_channels(model, in_channels, keep=False)
+
+
+def change_channels(model: VideoModel, in_channels: int, *, keep: bool) -> VideoModel:
+    """Let `model` take clips of `in_channels` channels, in place, and say so in its options; see
+    `channels.set_input_channels`. Returns it."""
+    if in_channels != model.in_channels:
+        set_input_channels(model, in_channels, keep=keep)
+        model.options = {name: value for name, value in model.options.items() if name not in _COMMON}
+        if in_channels != _COMMON["in_channels"]:
+            model.options["in_channels"] = in_channels
     return model
 
 
@@ -141,7 +160,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Scalar]]:
     if not words:
         raise ModelError("the model is empty: write a name, then option=value separated by blanks")
     name, options = words[0], {}
-    defaults = model_options(name)
+    defaults = model_options(name) | _COMMON
     for word in words[1:]:
         option, equals, text = word.replace(":", "=").partition("=")
         if not equals or not option or not text:
@@ -158,7 +177,7 @@ def format_spec(name: str, options: dict[str, Scalar]) -> str:
     values = {option: _checked(name, option, value) for option, value in options.items()}
     changed = [
         f"{option}={str(values[option]).lower() if isinstance(default, bool) else values[option]}"
-        for option, default in model_options(name).items()
+        for option, default in (model_options(name) | _COMMON).items()
         if values.get(option, default) != default
     ]
     return " ".join([name, *changed])
@@ -213,7 +232,7 @@ def _check_num_classes(num_classes: int) -> None:
 
 def _require_option(name: str, option: str) -> None:
     allowed = list(model_options(name))
-    if option not in allowed:
+    if option not in allowed and option not in _COMMON:
         everything = f"allowed are {', '.join(allowed)}" if allowed else f"{name} has no options"
         raise ModelError(f"{name} has no option {option!r}; {_hint(option, allowed, everything)}")
 
@@ -221,7 +240,7 @@ def _require_option(name: str, option: str) -> None:
 def _checked(name: str, option: str, value: Scalar) -> Scalar:
     """The value, an int made float where the option is one. Raises for an unknown option or another type."""
     _require_option(name, option)
-    kind = type(model_options(name)[option])
+    kind = type((model_options(name) | _COMMON)[option])
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:

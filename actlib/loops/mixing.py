@@ -1,0 +1,72 @@
+"""Mixup and CutMix: two clips of a batch in one, and a target that says how much of each.
+
+Both work on whole normalised batches on the device. torchvision's own take (B, C, H, W) alone and pair neighbours; here
+partners are drawn from the whole batch, and every choice comes from the given generator, so that a resumed run mixes
+what an uninterrupted one does.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch should be called. `labels` and `partners`: int64 (B), the classes of each clip and of what was mixed
+    into it; `share`: how much of the clip is its own, 0 to 1."""
+
+    labels: torch.Tensor
+    partners: torch.Tensor
+    share: float = 1.0
+
+    @property
+    def dominant(self) -> torch.Tensor:
+        """The class with the larger share in each clip: int64 (B). Training accuracy is measured against it."""
+        return self.labels if self.share >= 0.5 else self.partners
+
+    def soft(self, num_classes: int) -> torch.Tensor:
+        """The shares of the classes in each clip: float32 (B, num_classes), a row sums to 1."""
+        labels, partners = (F.one_hot(each, num_classes).float() for each in (self.labels, self.partners))
+        return labels.mul_(self.share).add_(partners, alpha=1 - self.share)
+
+    def loss(self, logits: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+        """The mean cross-entropy of float logits (B, num_classes)."""
+        target = self.labels if self.share == 1 else self.soft(logits.shape[1])
+        return F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+
+
+def mix(clips: torch.Tensor, labels: torch.Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator) -> Targets:
+    """Mix float clips (B, C, T, H, W) in place with each other, if `mixup` or `cutmix` is above 0; labels: int64 (B).
+
+    Both are the alpha of a Beta(alpha, alpha) distribution, from which a batch draws one share λ. Mixup (Zhang et al.,
+    2018) takes λ of a clip and 1 − λ of its partner. CutMix (Yun et al., 2019) puts a box of 1 − λ of the partner's
+    picture into it, the same in all frames, at a random place, cut off at the border; its true area counts. Where both
+    are above 0, each batch takes one of them, with even chances.
+    """
+    kinds = [kind for kind, alpha in ((_mixup, mixup), (_cutmix, cutmix)) if alpha > 0]
+    if not kinds:
+        return Targets(labels, labels)
+    kind = kinds[int(rng.integers(len(kinds)))]
+    alpha = mixup if kind is _mixup else cutmix
+    share = float(rng.beta(alpha, alpha))
+    partner = torch.from_numpy(rng.permutation(len(labels))).to(clips.device)
+    share = kind(clips, partner, share, rng)
+    return Targets(labels, labels[partner], share)
+
+
+def _mixup(clips: torch.Tensor, partner: torch.Tensor, share: float, rng: np.random.Generator) -> float:
+    other = clips[partner]
+    clips.mul_(share).add_(other, alpha=1 - share)
+    return share
+
+
+def _cutmix(clips: torch.Tensor, partner: torch.Tensor, share: float, rng: np.random.Generator) -> float:
+    height, width = clips.shape[-2:]
+    box_height, box_width = (int(side * (1 - share) ** 0.5) for side in (height, width))
+    y, x = int(rng.integers(height)), int(rng.integers(width))  # the middle of the box
+    top, bottom = (min(max(y + each, 0), height) for each in (-(box_height // 2), box_height - box_height // 2))
+    left, right = (min(max(x + each, 0), width) for each in (-(box_width // 2), box_width - box_width // 2))
+    clips[..., top:bottom, left:right] = clips[..., top:bottom, left:right][partner]
+    return 1 - (bottom - top) * (right - left) / (height * width)
