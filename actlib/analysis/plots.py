@@ -18,6 +18,8 @@ COST_LABELS = {
     "clips_per_s": "inference speed (clips/s)",
 }
 
+MANY_CLASSES = 60  # more names than this cannot be read in one picture
+
 
 def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.0) -> Axes:
     if ax is None:
@@ -27,6 +29,7 @@ def _axes(ax: Axes | None, width: float = 7.0, height: float = 4.0) -> Axes:
 
 def film_strip(clips: list[np.ndarray], titles: list[str], *, frames: int = 8, ax: Axes | None = None) -> Axes:
     """Clips one below the other, each as `frames` evenly spread frames; a clip is uint8 (T, H, W, 3)."""
+    clips = [_thinned(clip) for clip in clips]
     gap, rows = 3, []
     height, width = clips[0].shape[1:3]
     for clip in clips:
@@ -51,8 +54,17 @@ def film_strip(clips: list[np.ndarray], titles: list[str], *, frames: int = 8, a
     return ax
 
 
+def _thinned(clip: np.ndarray) -> np.ndarray:
+    """At most about 200 pixels high: whole rows and columns are left out, which is good enough for a strip."""
+    step = max(1, clip.shape[1] // 160)
+    return clip[:, ::step, ::step]
+
+
 def class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Stacked bars of videos per class; `counts` has a row a class and a column a subset."""
+    """Stacked bars of videos per class; `counts` has a row a class and a column a subset. Of more than MANY_CLASSES
+    only the sizes are drawn, the largest class first."""
+    if len(counts) > MANY_CLASSES:
+        return _class_sizes(counts, ax)
     ax = _axes(ax, 8, max(2.2, 0.28 * len(counts) + 1.2))
     left = np.zeros(len(counts))
     for subset in counts.columns:
@@ -62,6 +74,20 @@ def class_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("videos")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _class_sizes(counts: pd.DataFrame, ax: Axes | None) -> Axes:
+    """A line a subset: the number of videos of its largest class, of the second, and so on."""
+    ax = _axes(ax, 8, 3.6)
+    for subset in counts.columns:
+        sizes = np.sort(counts[subset].to_numpy())[::-1]
+        ax.step(np.arange(1, len(sizes) + 1), sizes, where="mid", label=f"{subset} ({sizes.sum():,})")
+    ax.set_xlabel(f"{len(counts)} classes, the largest first")
+    ax.set_ylabel("videos")
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -87,7 +113,7 @@ def training_curves(history: pd.DataFrame, *, epochs: int | None = None, ax: Axe
 
 def confusion_matrix(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Share of each true class (rows) by predicted class, written into the cells of up to 30 classes."""
-    size = max(3.6, 0.45 * len(counts) + 1.8)
+    size = min(16, max(3.6, 0.45 * len(counts) + 1.8))
     ax = _axes(ax, size + 1, size)
     share = 100 * counts.to_numpy() / np.maximum(1, counts.to_numpy().sum(axis=1, keepdims=True))
     image = ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
