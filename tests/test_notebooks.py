@@ -26,6 +26,7 @@ SMALLEST = {
     "04_video_accuracy": {"precision": "float32", "memory_format": "contiguous", "batch_size": 4, "num_workers": 0},
     "05_flops": {"batch_sizes": [2], "precision": "float32", "models": ["resnet10 widen_factor=0.25"]},
     "06_compare": {},
+    "09_fusion": {},
 }
 
 
@@ -63,10 +64,11 @@ def test_a_notebook_keeps_the_conventions(root, name):
 
 @pytest.mark.slow
 def test_the_demo_at_its_smallest(root, tmp_path):
-    """Without TSN, whose four notebooks run the same code as TAM's."""
+    """Without TSN and without fine-tuning TAM: the same notebooks with other networks."""
     batch = yaml.safe_load((root / "params" / "batch" / "demo.yaml").read_text())
     batch["run_dir"] = str(tmp_path / "demo")
-    batch["steps"] = [step for step in batch["steps"] if "_tsn_" not in step["name"]]
+    others = ("_tsn_", "finetune_tam_", "finetuned_tam_")
+    batch["steps"] = [step for step in batch["steps"] if not any(name in step["name"] for name in others)]
     for step in batch["steps"]:
         step["set"] = step.get("set", {}) | SMALLEST[step["notebook"]]
         if step["notebook"] == "06_compare":
@@ -85,7 +87,7 @@ def test_the_demo_at_its_smallest(root, tmp_path):
         assert (compare / f"{name}.png").stat().st_size > 10_000
         with open(compare / f"{name}.csv", encoding="utf-8") as file:
             points = list(csv.DictReader(file))
-        assert len(points) == 4 and all(float(point["gmacs"]) > 0 for point in points)
+        assert len(points) == 3 and all(float(point["gmacs"]) > 0 for point in points)
         assert {float(point["expected"]) for point in points} == {16, 8}
     again = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and again.stdout.count("skipped in") + again.stdout.count(": skipped") == len(folders)
