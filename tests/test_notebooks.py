@@ -59,6 +59,13 @@ def test_a_notebook_keeps_the_conventions(root, name):
         tree = ast.parse("\n".join(lines))
         assert len(lines) <= 15 or "parameters" in cell["metadata"].get("tags", []), lines[:2]
         assert not any(isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno > 10 for node in tree.body)
+    for cell in code:
+        if "parameters" not in cell["metadata"].get("tags", []):
+            nodes = list(ast.walk(ast.parse("".join(cell["source"]))))
+            set_here = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            set_here |= {(node.asname or node.name).split(".")[0] for node in nodes if isinstance(node, ast.alias)}
+            # Otherwise the cell that reads the parameters could not be run again after an edit.
+            assert not set_here & set(NOTEBOOKS[name].model_fields), cell["id"]
     assert any("run.finish(" in "".join(cell["source"]) for cell in code)
 
 
