@@ -193,7 +193,7 @@ def test_an_interrupt_stops_the_kernels(project, how):
     family = psutil.Process(process.pid).children(recursive=True)
     assert any("ipykernel" in " ".join(each.cmdline()) for each in family)
     process.send_signal(how)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=90) == 130
     assert "goes on from here" in process.stderr.read()
     _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []

@@ -9,7 +9,7 @@ import torch
 
 from actlib.analysis import cost_plots, published, speed
 from actlib.analysis.widgets import NetworkExplorer
-from actlib.models import ModelError, list_models, parse_spec
+from actlib.models import ModelError, create_model, list_models, parse_spec
 from actlib.params import FlopsParams
 
 matplotlib.use("Agg")
@@ -84,7 +84,8 @@ def test_a_hopeless_pair_says_that_it_was_left_at_the_trial(monkeypatch):
         return {pair: 8.0 if pair.precision == "bf16" else 1.0 for pair in pairs}
 
     monkeypatch.setattr(speed, "measure_all", seconds)
-    table = speed.clips_per_s(None, (4, 16, 16), 8, device=CPU, training=False)
+    network = create_model("resnet10", 2, widen_factor=0.125)
+    table = speed.clips_per_s(network, (4, 16, 16), 8, device=CPU, training=False)
     assert table.groupby("precision")["measured_on"].unique().map(list).to_dict() == {
         "bf16": ["trial"],
         "float32": ["batch"],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from actlib.datasets.frame_folders import resized
 from actlib.datasets.table import DataError
 from actlib.datasets.video import VideoError, VideoInfo
 from actlib.files import write_text
@@ -164,13 +165,7 @@ def _grey_frames(path, info: VideoInfo, short_side: int):
     for begin in range(0, info.num_frames, step):
         frames = read_frames(path, np.arange(begin, min(begin + step, info.num_frames)))
         if size != frames.shape[1:3]:
-            import torch
-
-            from actlib.datasets.resize import crop_resize
-
-            clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
-            clip = crop_resize(clip, 0, 0, info.height, info.width, size)
-            frames = clip.permute(0, 2, 3, 1).contiguous().numpy()
+            frames = resized(frames, size)
         yield from (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
 
 

@@ -93,6 +93,13 @@ def decode_picture(name: str | Path, data: bytes) -> np.ndarray:
         raise VideoError(name, f"cannot be decoded: {reason}; extract the folder's frames anew") from None
 
 
+def resized(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames uint8 (T, H, W, 3) at `size` (H, W), bilinear with antialiasing, by Pillow: slower than `resize`, but who
+    only writes pictures need not import torch, which takes seconds."""
+    height, width = size
+    return np.stack([Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR) for frame in frames])
+
+
 def _bytes_of(path: str) -> bytes:
     try:
         data = Path(path).read_bytes()

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from actlib.datasets import sources
+from actlib.datasets.frame_folders import resized
 from actlib.datasets.storage_layout import BLOCK, Job, StorageOptions
 from actlib.datasets.video import VideoError
 from actlib.files import write_text
@@ -25,11 +26,6 @@ _CHUNK_BYTES = 64 << 20  # decoded frames that are held at a time
 _DEFAULT_FPS = 25  # of an mp4 whose source, a folder of frames, does not tell; the table's fps stays unknown
 # Quick to decode: one reference picture, no B-frames, no scene cuts, which would add key frames at random places.
 _X264 = {"preset": "medium", "tune": "fastdecode", "sc_threshold": "0", "refs": "1"}
-
-
-def preload() -> None:
-    """Import what takes seconds; called by a worker before its first video, whose time is not spent on it."""
-    import actlib.datasets.resize  # noqa: F401
 
 
 def convert_video(request: dict) -> dict:
@@ -91,14 +87,8 @@ def _resized_frames(job: Job, options: StorageOptions) -> Iterator[np.ndarray]:
         step = max(8, _CHUNK_BYTES // (3 * height * width))
         size = options.size(width, height)
         if size != (height, width):
-            import torch  # here and not above: whoever only asks for options or estimates starts seconds sooner
-
-            from actlib.datasets.resize import crop_resize
-
-            as_it_is = abs(size[0] - height) < 2 and abs(size[1] - width) < 2  # only made even
-            box = (0, 0, *size) if as_it_is else (0, 0, height, width)
-            clip = crop_resize(torch.from_numpy(frames).permute(0, 3, 1, 2), *box, size)
-            frames = clip.permute(0, 2, 3, 1).contiguous().numpy()
+            only_made_even = abs(size[0] - height) < 2 and abs(size[1] - width) < 2
+            frames = frames[:, : size[0], : size[1]] if only_made_even else resized(frames, size)
         yield from frames
 
 

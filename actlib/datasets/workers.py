@@ -2,7 +2,7 @@
 
 Each worker is a plain Python process that runs this module with the names of a module and a function of it. It reads a
 JSON value a line from its standard input, calls the function with it and answers a JSON object a line; it lives for
-many videos. What takes long to import a module may do in a function `preload`, for which no video's time is spent.
+many videos. Its module had better import nothing that takes long inside the function: that counts as the video's time.
 Unlike multiprocessing this works the same from a notebook, a script without a main guard, and everywhere.
 """
 
@@ -23,7 +23,7 @@ from actlib.datasets.video import VideoError
 
 # Errors that the next video would meet as well: a full disk, a folder that may not be written to.
 _STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-_STARTUP_TIMEOUT = 120.0  # seconds; a worker imports torch, which takes a while from a cold disk
+_STARTUP_TIMEOUT = 120.0  # seconds; a worker imports PyAV and NumPy, which takes a while from a cold disk
 
 
 def run_all(
@@ -168,7 +168,6 @@ def _serve(module: str, function: str):
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not end up among the answers
     task = getattr(import_module(module), function)
-    getattr(sys.modules[module], "preload", lambda: None)()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen():
