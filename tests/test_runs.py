@@ -183,8 +183,9 @@ def test_runs_are_done_skipped_repeated_and_blocked(project):
 def test_an_interrupt_stops_the_kernels(project, how):
     path = batch_of(project, [{"name": "a", "set": {"runs": ["sleep"]}}, {"name": "b"}])
     process = subprocess.Popen(
-        [sys.executable, "-m", "actlib", "batch", str(path)], cwd=project, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "actlib", "batch", str(path)], cwd=project, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit SIG_IGN
+    )  # fmt: skip
     folder = project / "outputs" / "b" / "a"
     deadline = time.monotonic() + 120
     while "sleeping" not in (folder / "log.txt").read_text() if (folder / "log.txt").exists() else True:
