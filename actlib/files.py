@@ -1,10 +1,11 @@
 """Writing files so that a reader never sees half of one.
 
-Every function writes to a temporary name in the target's own folder and renames it into place, which
+Whatever writes here writes to a temporary name in the target's own folder and renames it into place, which
 is atomic on a local file system: after a crash the old content is still there, or the new one, whole.
 This module knows nobody else in the package; everybody may use it.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -33,6 +34,11 @@ def atomic_path(path: str | Path):
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def digest(path: str | Path) -> str:
+    """What tells one file's content from another's: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:

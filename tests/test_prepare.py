@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pandas as pd
-import psutil
 import pytest
 from PIL import Image
 from videofiles import frame_image, rotate, write_missing_frames, write_video
+from workertasks import processes
 
 from actlib.datasets.prepare import probe_file, probe_table
 from actlib.datasets.video import VideoError
@@ -22,18 +22,6 @@ def table_of(*paths):
     return table.assign(subset="training", start=1.5)
 
 
-def workers():
-    """This process's probing processes."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if "actlib.datasets.prepare" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
-                found.append(child)
-        except psutil.NoSuchProcess:
-            pass
-    return found
-
-
 def test_readable_and_quarantine(tmp_path, monkeypatch):
     (tmp_path / "text.mp4").write_text("no video")
     write_video(tmp_path / "ein Film ü.mp4")
@@ -46,13 +34,13 @@ def test_readable_and_quarantine(tmp_path, monkeypatch):
     def progress(results, total):
         assert total == len(names)
         for result in results:
-            seen.append(len(workers()))
+            seen.append(len(processes()))
             yield result
 
     monkeypatch.chdir(tmp_path)
     readable, quarantine = probe_table(table_of(*names), workers=2, progress=progress)
     assert len(seen) == len(names) and seen[0] == 2  # two at a time
-    assert workers() == []
+    assert processes() == []
 
     assert list(readable.columns) == COLUMNS and list(readable.index) == [0, 1, 2]
     assert list(readable.video_id) == ["v1", "v2", "v5"]
@@ -110,7 +98,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="this decoder is broken"):
         probe_table(table_of("good.mp4"))
-    assert workers() == []
+    assert processes() == []
 
 
 def test_an_empty_table():

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import workertasks
+from workertasks import processes
 
 from actlib.datasets.table import DataError
 from actlib.datasets.workers import run_all
@@ -20,18 +21,6 @@ from actlib.datasets.workers import run_all
 @pytest.fixture(autouse=True)
 def tasks_are_found(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-
-
-def processes(parent=None):
-    """The worker processes of this process, or of another."""
-    found = []
-    for child in psutil.Process(parent).children(recursive=True):
-        try:
-            if "actlib.datasets.workers" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
-                found.append(child)
-        except psutil.NoSuchProcess:
-            pass
-    return found
 
 
 def values(*tasks):

@@ -1,9 +1,11 @@
-"""What the tests of `datasets.workers` let its processes do."""
+"""What the tests of `datasets.workers` let its processes do, and which these are."""
 
 import errno
 import os
 import signal
 import time
+
+import psutil
 
 from actlib.datasets.video import VideoError
 
@@ -24,3 +26,15 @@ def do(value: dict) -> dict:
         case "full":
             raise OSError(errno.ENOSPC, "No space left on device", "/disk/v.mp4")
     return {"value": value["number"], "process": os.getpid()}
+
+
+def processes(parent: int | None = None) -> list[psutil.Process]:
+    """The worker processes of this process, or of another."""
+    found = []
+    for child in psutil.Process(parent).children(recursive=True):
+        try:
+            if "actlib.datasets.workers" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                found.append(child)
+        except psutil.NoSuchProcess:
+            pass
+    return found

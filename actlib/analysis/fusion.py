@@ -6,7 +6,6 @@ counted. A video for which only some runs have scores (the others could not deco
 without any counts as wrong.
 """
 
-import hashlib
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -53,11 +52,6 @@ class Scores:
 
 
 # --- files ----------------------------------------------------------------------------------------------------
-
-
-def table_digest(path: str | Path) -> str:
-    """What tells one annotation table from another: the first digits of its SHA-256, as in environment.json."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def save_scores(path: str | Path, scores: Scores) -> Path:

@@ -1,7 +1,7 @@
 """What the readers of annotation lists share: finding the files, reading their lines, keeping all that is wrong.
 
-A reader takes a `Source` and fills a `Rows`; each problem it meets goes to `Source.problem` with its file and line, so
-that the user sees all of them at once.
+A reader takes a `Source` and answers a table of the columns LISTED; each problem it meets goes to `Source.problem` with
+its file and line, so that the user sees all of them at once.
 """
 
 import csv

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from actlib.datasets.frame_folders import resized
+from actlib.datasets.frame_folders import last_change, resized
 from actlib.datasets.table import DataError
 from actlib.datasets.video import VideoError, VideoInfo
 from actlib.files import write_text
@@ -185,11 +185,7 @@ def _form_of(template: str) -> str:
 
 
 def _find_pairs(folder) -> _Pairs:
-    try:
-        changed = os.stat(folder).st_mtime_ns
-    except OSError as error:
-        raise VideoError(folder, f"cannot be opened: {error.strerror}") from None
-    return _list_pairs(str(folder), changed)
+    return _list_pairs(str(folder), last_change(folder))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -110,12 +110,16 @@ def _bytes_of(path: str) -> bytes:
     return data
 
 
-def _find_frames(folder) -> _Frames:
+def last_change(folder: str | Path) -> int:
+    """When something was added to a folder last, for caches of what it holds. Raises VideoError where it is not."""
     try:
-        changed = os.stat(folder).st_mtime_ns
+        return os.stat(folder).st_mtime_ns
     except OSError as error:
         raise VideoError(folder, f"cannot be opened: {error.strerror}") from None
-    return _look_into(str(folder), changed)
+
+
+def _find_frames(folder) -> _Frames:
+    return _look_into(str(folder), last_change(folder))
 
 
 @lru_cache(maxsize=1 << 14)

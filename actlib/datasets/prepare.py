@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd  # the workers run without it: they start a second sooner
 
 _COLUMNS = ["video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height"]
-_QUARANTINE = ["video_id", "path", "label", "subset", "reason"]
+QUARANTINE = ["video_id", "path", "label", "subset", "reason"]
 
 
 def probe_table(
@@ -66,7 +66,7 @@ def probe_table(
     readable["fps"] = [result["fps"] or known for result, known in zip(good, readable["fps"])]
     quarantine = table[failed].copy()
     quarantine["reason"] = [result["reason"] for result in results if "reason" in result]
-    return readable.reset_index(drop=True), quarantine[_QUARANTINE].reset_index(drop=True)
+    return readable.reset_index(drop=True), quarantine[QUARANTINE].reset_index(drop=True)
 
 
 def _is_same(entry: dict | None, path: str, modality: str) -> bool:

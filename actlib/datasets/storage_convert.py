@@ -18,6 +18,7 @@ except ImportError:  # Windows
 
 from actlib.datasets import lmdb_store
 from actlib.datasets.journal import Journal, fingerprint
+from actlib.datasets.prepare import QUARANTINE
 from actlib.datasets.sources import split_lmdb
 from actlib.datasets.storage_layout import JOURNAL, Job, StorageOptions, claim_root, jobs
 from actlib.datasets.storage_write import convert_video, remove_partial
@@ -25,7 +26,6 @@ from actlib.datasets.table import DataError
 from actlib.datasets.video import VideoInfo
 from actlib.datasets.workers import run_all
 
-_QUARANTINE = ["video_id", "path", "label", "subset", "reason"]
 _SLOWEST = 5.0  # frames/s that a conversion is given time for, on top of the decoder's timeout
 _PACKS, _LOCK = ".packs", ".lock"
 SAMPLES = 4
@@ -86,7 +86,7 @@ def convert(
     """
     table = table.reset_index(drop=True)
     if options.storage == "original" or table.empty:
-        return table, table.assign(reason="")[_QUARANTINE].iloc[:0]
+        return table, table.assign(reason="")[QUARANTINE].iloc[:0]
     with Conversion(table, options) as conversion:
         lacking = conversion.lacking(SAMPLES)
         if not lacking:
@@ -278,7 +278,7 @@ class Conversion:
         converted["end"] = np.fmin(converted["end"].astype(float), converted["num_frames"])
         converted.loc[table["end"][~failed].isna(), "end"] = np.nan
         quarantine["reason"] = [result["reason"] for result in results if "reason" in result]
-        return converted.reset_index(drop=True), quarantine[_QUARANTINE].reset_index(drop=True)
+        return converted.reset_index(drop=True), quarantine[QUARANTINE].reset_index(drop=True)
 
 
 def _free(root: str | Path) -> int:

@@ -5,7 +5,6 @@
 """
 
 import datetime
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -13,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from actlib.files import atomic_path, project_root, write_json, write_text
+from actlib.files import atomic_path, digest, project_root, write_json, write_text
 from actlib.params import Params
 
 PACKAGES = ("torch", "torchvision", "decord", "av", "papermill", "numpy", "pandas")
@@ -112,7 +111,7 @@ def _environment(p: Params) -> dict:
     }
     table = getattr(p, "table", "")
     if table and Path(table).is_file():
-        found["table"] = {"path": table, "sha256": hashlib.sha256(Path(table).read_bytes()).hexdigest()[:16]}
+        found["table"] = {"path": table, "sha256": digest(table)}
     return found
 
 
