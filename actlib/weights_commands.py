@@ -4,14 +4,14 @@ import argparse
 import sys
 import textwrap
 
-from actlib.loops.checkpoint import CheckpointError, model_from_checkpoint
-from actlib.loops.convert import ConvertError, convert
+from actlib.compute.export import ExportError, export_onnx, export_program
 from actlib.models import ModelError, Published, WeightsError, find_published, find_weights, weights_folder
-from actlib.models.export import ExportError, export_onnx, export_program
-from actlib.models.identify import fits
-from actlib.models.pretrained import fetch_weights
-from actlib.models.published import published_table
-from actlib.models.weights_file import read_weights
+from actlib.models.weights.checkpoint import CheckpointError, model_from_checkpoint
+from actlib.models.weights.convert import ConvertError, convert
+from actlib.models.weights.fetch import fetch_weights
+from actlib.models.weights.file import read_weights
+from actlib.models.weights.identify import fits
+from actlib.models.weights.published import published_table
 
 REFUSED = (CheckpointError, ConvertError, ExportError, FileNotFoundError, ModelError, WeightsError)
 

@@ -5,6 +5,28 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from actlib.models import list_models
+
+# Options for clips of 4×32×32, where a network is built for one size of clip or is large.
+SMALL_OPTIONS: dict[str, str] = {
+    "c3d": "crop_size=32 width_mult=0.125",
+    "wideresnet50": "widen_k=1",  # at 2 it has 158 million parameters
+    "tv_mvit_v1_b": "num_frames=4 crop_size=32",
+    "tv_mvit_v2_s": "num_frames=4 crop_size=32",
+}
+
+
+def small_spec(name: str) -> str:
+    return f"{name} {SMALL_OPTIONS.get(name, '')}".strip()
+
+
+def smallest_of_each_family() -> list[str]:
+    """The shallowest network of each name; what depends on the depth is checked for all of them without storage."""
+    families: dict[str, str] = {}
+    for name in list_models():
+        families.setdefault(name.rstrip("0123456789"), name)
+    return [name for name in families.values() if name not in ("tv_swin3d_b", "tv_swin3d_s")]  # of tv_swin3d_t's kind
+
 
 def randomise_norms(model: nn.Module) -> nn.Module:
     """Give every batch norm statistics and weights of its own, since fresh ones hide errors; evaluation mode."""

@@ -14,13 +14,14 @@ from actlib.progress import progress
 MAY_KNOW = {
     "models": set(),
     "datasets": set(),
-    "loops": {"models", "datasets"},
-    "analysis": {"models"},
+    "compute": {"models", "datasets"},
+    "loops": {"models", "datasets", "compute"},
+    "analysis": {"models", "compute"},
     "runs": {"params"},
     "params": {"models", "datasets"},
     "files": set(),
     "progress": set(),
-    "weights_commands": {"loops", "models"},
+    "weights_commands": {"compute", "models"},
     "__main__": {"params", "runs", "weights_commands"},
 }
 EVERYBODY = {"files", "progress"}

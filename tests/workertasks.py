@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from actlib.datasets.video import VideoError
+from actlib.datasets.video.pyav_reader import VideoError
 
 
 def do(value: dict) -> dict:
@@ -33,7 +33,7 @@ def processes(parent: int | None = None) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent).children(recursive=True):
         try:
-            if "actlib.datasets.workers" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+            if "actlib.datasets.prepare.workers" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
                 found.append(child)
         except psutil.NoSuchProcess:
             pass

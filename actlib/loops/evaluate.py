@@ -16,21 +16,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from actlib.datasets.card import Card
-from actlib.datasets.clips import EvaluationViews, Views, evaluation_loader
-from actlib.datasets.flow import pictures
-from actlib.datasets.protocol import Protocol
-from actlib.datasets.sources import read_frames
+from actlib.compute.device import to_float
+from actlib.compute.execution import Execution
+from actlib.compute.folding import fold_batch_norm
+from actlib.datasets.clips.loaders import EvaluationViews, Views, evaluation_loader
+from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.transforms import as_clip
+from actlib.datasets.dataset_info import Card
 from actlib.datasets.table import DataError
-from actlib.datasets.transforms import as_clip
-from actlib.loops.checkpoint import FORMAT, UNSAID, CheckpointError, model_from_checkpoint
-from actlib.loops.convert import content, read_classes, unnamed
-from actlib.loops.device import to_float
+from actlib.datasets.video.flow_folders import pictures
+from actlib.datasets.video.reader import read_frames
 from actlib.models import VideoModel, create_model
-from actlib.models.execution import Execution
-from actlib.models.folding import fold_batch_norm
-from actlib.models.pretrained import fetch_weights
-from actlib.models.weights_file import read_weights
+from actlib.models.weights.checkpoint import FORMAT, UNSAID, CheckpointError, model_from_checkpoint
+from actlib.models.weights.convert import content, read_classes, unnamed
+from actlib.models.weights.fetch import fetch_weights
+from actlib.models.weights.file import read_weights
 
 COLUMNS = ("video_id", "path", "label", "prediction", "score", "rank", "correct", "views", "error")
 NOT_FINITE = "the network's scores are not finite numbers"

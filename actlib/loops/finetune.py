@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from actlib.loops.checkpoint import UNSAID, CheckpointError
-from actlib.loops.device import CHANNELS
+from actlib.compute.device import CHANNELS
 from actlib.models import ModelError, VideoModel, create_model, find_published, parse_spec
-from actlib.models.pretrained import fetch_weights
 from actlib.models.registry import change_channels
-from actlib.models.weights_file import read_weights
+from actlib.models.weights.checkpoint import UNSAID, CheckpointError
+from actlib.models.weights.fetch import fetch_weights
+from actlib.models.weights.file import read_weights
 
 PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std", "channel_order", "modality")
 

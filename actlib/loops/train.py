@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actlib.datasets.clips import Batch
-from actlib.loops.checkpoint import save_checkpoint
-from actlib.loops.device import to_float
+from actlib.compute.device import to_float
+from actlib.datasets.clips.loaders import Batch
 from actlib.loops.evaluate import evaluate
+from actlib.loops.job import Job, prepare
 from actlib.loops.mixing import Targets, mix
-from actlib.loops.setup import Job, prepare
+from actlib.models.weights.checkpoint import save_checkpoint
 
 
 class TrainingError(RuntimeError):

@@ -22,8 +22,6 @@ from actlib.models import (  # noqa: F401  (each registers its models)
     torchvision_models,
     wideresnet,
 )
-from actlib.models.pretrained import create_model, find_weights, weights_folder
-from actlib.models.published import Published, find_published
 from actlib.models.registry import (
     ModelError,
     VideoModel,
@@ -33,7 +31,9 @@ from actlib.models.registry import (
     model_options,
     parse_spec,
 )
-from actlib.models.weights import LoadReport, WeightsError, load_weights
+from actlib.models.weights.fetch import create_model, find_weights, weights_folder
+from actlib.models.weights.load import LoadReport, WeightsError, load_weights
+from actlib.models.weights.published import Published, find_published
 
 __all__ = [
     "LoadReport",

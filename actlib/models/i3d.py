@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from actlib.models.inception_v1 import MODULES, NORM_EPS, OUT_CHANNELS, STAGES, STEM_CHANNELS, layer_name, out_channels
+from actlib.models.parts.temporal import SMALL_HEAD_STD, FrameClassifier, pool3d
 from actlib.models.registry import check_choice, register_model
 from actlib.models.resnet import init_conv_and_norm
-from actlib.models.temporal import SMALL_HEAD_STD, FrameClassifier, pool3d
 
 Conv3x3x3 = Callable[[int, int], nn.Module]  # (in_channels, out_channels) to a layer that keeps T, H and W
 

@@ -10,6 +10,7 @@ stride 2 in space and, with `temporal_stride`, over time. State dicts equal thos
 import torch
 from torch import nn
 
+from actlib.models.parts.temporal import SMALL_HEAD_STD, FrameClassifier
 from actlib.models.registry import register_model
 from actlib.models.resnet import (
     BLOCK_COUNTS,
@@ -21,7 +22,6 @@ from actlib.models.resnet import (
     stem_conv,
 )
 from actlib.models.resnet2d import DEPTHS
-from actlib.models.temporal import SMALL_HEAD_STD, FrameClassifier
 
 
 class InflatedResNet(FrameClassifier):

@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import check_choice, check_positive, register_model
-from actlib.models.temporal import (
+from actlib.models.parts.temporal import (
     PLACEMENTS,
     SMALL_HEAD_STD,
     FrameClassifier,
@@ -28,6 +27,7 @@ from actlib.models.temporal import (
     temporal_pool,
     unfold_time,
 )
+from actlib.models.registry import check_choice, check_positive, register_model
 
 NORM_EPS = 1e-3  # TensorFlow's, which the published ImageNet weights were trained with
 

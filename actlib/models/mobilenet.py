@@ -9,7 +9,7 @@ The two building blocks at the top serve the other networks of that paper too.
 import torch
 from torch import nn
 
-from actlib.models.depthwise import DepthwiseConv3d
+from actlib.models.parts.depthwise import DepthwiseConv3d
 from actlib.models.registry import VideoModel, register_model, scale_width
 
 # channels, blocks, stride of the first block (over T, H and W alike)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from actlib.models.channels import set_input_channels
+from actlib.models.parts.channels import set_input_channels
 
 Scalar = bool | int | float | str
 

@@ -15,9 +15,7 @@ the same TSM with other key prefixes (`mit_tsm_key`), and without temporal strid
 import torch
 from torch import nn
 
-from actlib.models.registry import check_choice, check_positive, register_model, scale_width
-from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, init_conv_and_norm
-from actlib.models.temporal import (
+from actlib.models.parts.temporal import (
     PLACEMENTS,
     SMALL_HEAD_STD,
     FrameClassifier,
@@ -27,6 +25,8 @@ from actlib.models.temporal import (
     temporal_pool,
     unfold_time,
 )
+from actlib.models.registry import check_choice, check_positive, register_model, scale_width
+from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, init_conv_and_norm
 
 DEPTHS = (18, 34, 50, 101, 152)
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from actlib.models.i3d import I3D
 from actlib.models.inception_v1 import NORM_EPS
+from actlib.models.parts.temporal import pool3d
 from actlib.models.registry import register_model
-from actlib.models.temporal import pool3d
 
 
 class SeparatedConv(nn.Module):

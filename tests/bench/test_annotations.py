@@ -6,7 +6,7 @@ import time
 
 from annotationfiles import kinetics, write, write_file
 
-from actlib.datasets.annotations import find_videos, read_annotations
+from actlib.datasets.lists.annotations import find_videos, read_annotations
 
 PUBLISHED = {"train": 545_317, "val": 35_000, "test": 70_000}  # Kinetics-700
 LETTERS = string.ascii_letters + string.digits + "-_"

@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from videofiles import write_video
 
-from actlib.datasets import guard
-from actlib.datasets.clips import TrainingClips, training_loader
-from actlib.datasets.sources import read_frames
+from actlib.datasets.clips.loaders import TrainingClips, training_loader
+from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.table import COLUMNS
-from actlib.datasets.transforms import train_transform
+from actlib.datasets.video import time_limit as guard
+from actlib.datasets.video.reader import read_frames
 
 ROUNDS = 5
 NUM_VIDEOS, NUM_FRAMES, CLIP = 16, 270, 16

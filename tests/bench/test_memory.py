@@ -14,9 +14,9 @@ import pytest
 from torch.utils.data import DataLoader, get_worker_info
 from videofiles import write_packed, write_video
 
-from actlib.datasets.clips import TrainingClips
+from actlib.datasets.clips.loaders import TrainingClips
+from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.table import COLUMNS, write_table
-from actlib.datasets.transforms import train_transform
 
 NUM_VIDEOS = 650_000  # Kinetics-700 has 647,907
 NUM_CLIPS = 20_000

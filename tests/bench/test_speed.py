@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from actlib.loops.device import pick_device
+from actlib.compute.device import pick_device
+from actlib.compute.execution import candidates, measure, measure_all
 from actlib.models import create_from_spec
-from actlib.models.depthwise import DepthwiseConv3d, input_gradient, weight_gradient
-from actlib.models.execution import candidates, measure, measure_all
+from actlib.models.parts.depthwise import DepthwiseConv3d, input_gradient, weight_gradient
 
 ROUNDS = 5
 CLIP = (16, 112, 112)

@@ -10,10 +10,12 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from actlib.datasets import sampling, sources, storage
-from actlib.datasets.storage_layout import Job
-from actlib.datasets.storage_write import convert_video
-from actlib.datasets.transforms import as_clip, train_transform
+from actlib.datasets.clips import sampling
+from actlib.datasets.clips.transforms import as_clip, train_transform
+from actlib.datasets.prepare import storage
+from actlib.datasets.prepare.layout import Job
+from actlib.datasets.prepare.write import convert_video
+from actlib.datasets.video import reader as sources
 
 CLIPS, ROUNDS, NUM_FRAMES, CROP = 24, 5, 16, 112
 LENGTH, WIDTH, HEIGHT = 300, 340, 256
@@ -119,7 +121,7 @@ def test_storages_side_by_side(original):
 
 def quality(source, target):
     """PSNR (dB, RGB) of the stored frames against the source's resized to the same size."""
-    from actlib.datasets.resize import crop_resize
+    from actlib.datasets.clips.resize import crop_resize
 
     stored = as_clip(sources.read_frames(target, range(LENGTH)))
     frames = as_clip(sources.read_frames(source, range(LENGTH)))

@@ -1,0 +1,123 @@
+"""Evaluation protocols: which views of a video are shown to the network, and the words that name them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from actlib.datasets.clips import sampling
+from actlib.datasets.clips.transforms import NUM_CROPS, POSITIONS, eval_crops
+
+ONE_CLIP = {"clip": "centre clip", "begin": "first clip", "video": "all non-overlapping clips"}
+SEVERAL_CLIPS = {
+    "even": "{} even clips",
+    "views": "{} clips",
+    "dense": "{} dense clips",
+    "uniform": "{} uniform clips",
+}
+ONE_OF_SEVERAL = {"even": "first clip", "views": "centre clip", "dense": "dense clip", "uniform": "uniform clip"}
+KINDS = (*ONE_CLIP, *SEVERAL_CLIPS)
+AVERAGES = ("softmax", "logits")
+# The protocol that a training with this sampling is validated with; the centre clip after all others.
+VALIDATION = {"segments": "uniform", "dense": "dense", "begin": "begin"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The views of one video; its prediction is the mean of their scores (`average`: of softmax or of logits).
+
+    - `clip`: the centre clip. With one crop and averaged over videos this is the clip accuracy.
+    - `begin`: the first clip.
+    - `video`: every window of T · stride frames from the first on, without overlap, or every `step` frames
+      (3D-ResNets-PyTorch; with stride and loop `span` Efficient-3DCNNs).
+    - `even`: at most `num_clips` of such windows, their step such that they reach the end (3D-ResNets-PyTorch's
+      validation).
+    - `views`: `num_clips` clips, their centres evenly spread (pytorch-resnet3d: 10 × 3 crops; it draws the three
+      crops at random, here they lie left, centre and right).
+    - `dense`: `num_clips` clips, their starts evenly spread, going on at the beginning (action-recognition-pytorch).
+    - `uniform`: `num_clips` clips of one frame from each of T segments; no stride (the same).
+
+    Each clip × `num_crops` crops of crop_size × crop_size pixels (see `transforms.eval_crops`) of the frames resized to
+    `short_side`; a single one lies at `crop_position`. Raises ValueError for what does not go together.
+    """
+
+    kind: str
+    num_frames: int
+    frame_stride: int
+    short_side: int
+    crop_size: int
+    num_clips: int = 1
+    num_crops: int = 1
+    step: int = 0
+    loop: str = "taken"
+    crop_position: str = "center"
+    average: str = "softmax"
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("protocol", self.kind, KINDS),
+            ("num_crops", self.num_crops, NUM_CROPS),
+            ("loop", self.loop, sampling.LOOPS),
+            ("crop_position", self.crop_position, POSITIONS),
+            ("average", self.average, AVERAGES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} {value!r}: expected one of {', '.join(map(str, known))}")
+        if self.num_clips < 1:
+            raise ValueError(f"num_clips is {self.num_clips}; it must be at least 1")
+        if self.kind in ONE_CLIP and self.num_clips != 1:
+            several = ", ".join(SEVERAL_CLIPS)
+            raise ValueError(f"num_clips {self.num_clips} belongs to protocols {several}; {self.kind} has its own")
+        if self.crop_size > self.short_side:
+            raise ValueError(f"crop_size {self.crop_size} is larger than short_side {self.short_side}; raise that one")
+        if self.step < 0 or (self.step and self.kind != "video"):
+            raise ValueError(f"step {self.step} belongs to protocol video, from 1 on; here it is {self.kind}")
+        if self.crop_position != "center" and self.num_crops != 1:
+            raise ValueError(f"crop_position {self.crop_position} belongs to num_crops 1, not {self.num_crops}")
+
+    def windows(self, n: int) -> np.ndarray:
+        """Frame numbers of the clips of a video (or segment) of `n` frames: int64 (K, T)."""
+        size, loop = (n, self.num_frames, self.frame_stride), self.loop
+        if self.kind == "clip":
+            return sampling.center_window(*size, loop)[None]
+        if self.kind == "begin":
+            return sampling.begin_window(*size, loop)[None]
+        if self.kind == "video":
+            return sampling.sliding_windows(*size, self.step or None, loop)
+        if self.kind == "even":
+            return sampling.even_windows(*size, self.num_clips, loop)
+        if self.kind == "views":
+            return sampling.centred_windows(*size, self.num_clips, loop)
+        if self.kind == "dense":
+            return sampling.dense_windows(*size, self.num_clips)
+        return sampling.uniform_windows(n, self.num_frames, self.num_clips)
+
+    def crops(self, frames: torch.Tensor) -> torch.Tensor:
+        """The crops of each frame: uint8 (N, C, H, W) -> (num_crops, N, C, crop_size, crop_size)."""
+        grid = self.kind in ("dense", "uniform")  # action-recognition-pytorch's places
+        return eval_crops(frames, self.short_side, self.crop_size, self.num_crops, self.crop_position, grid=grid)
+
+    def __str__(self) -> str:
+        clips = ONE_CLIP.get(self.kind) or ONE_OF_SEVERAL[self.kind]
+        if self.num_clips > 1:
+            clips = SEVERAL_CLIPS[self.kind].format(self.num_clips)
+        if self.step and self.step != self.num_frames * self.frame_stride:
+            clips = f"all clips in steps of {self.step} frames"
+        crops = f"{self.num_crops} crops" if self.num_crops > 1 else f"{self.crop_position.replace('_', ' ')} crop"
+        crops = crops.replace("center", "centre")
+        words = [f"{clips} × {crops} @ {self.crop_size}", f"{self.num_frames} frames"]
+        strided = self.frame_stride > 1 and self.kind != "uniform"
+        if strided:
+            words.append(f"stride {self.frame_stride}")
+        if strided and self.loop == "span" and self.kind != "dense":
+            words.append("short videos looped before the stride")
+        if self.average == "logits":
+            words.append("logits averaged")
+        return ", ".join(words)
+
+
+def validation_protocol(p) -> Protocol:
+    """The one view of a video that a training with parameters `p` is validated with: as its clips are sampled, but
+    always the same and in the centre."""
+    kind = VALIDATION.get(p.sampling, "clip")
+    return Protocol(kind, p.num_frames, p.frame_stride, p.short_side, p.crop_size, loop=p.loop)

@@ -1,0 +1,112 @@
+"""Weights from elsewhere, written as a checkpoint of this project: with its network, classes and preprocessing."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from actlib.models import VideoModel, create_model, parse_spec
+from actlib.models.weights.checkpoint import describe, save_checkpoint
+
+# What a clip is where neither the table of published files nor the user says: 3D-ResNets-PyTorch's usual one.
+USUAL = {
+    "num_frames": 16,
+    "frame_stride": 1,
+    "short_side": 112,
+    "crop_size": 112,
+    "mean": [0.4345, 0.4051, 0.3775],
+    "std": [0.2768, 0.2713, 0.2737],
+    "channel_order": "rgb",
+}
+
+
+class ConvertError(ValueError):
+    """A list of classes that does not fit, or preprocessing that nobody tells."""
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    spec: str = "",
+    classes: str | Path | None = None,
+    say: Callable[[str], None] = print,
+    **preprocessing,
+) -> VideoModel:
+    """Write `source` (a published name, an address or any weights file) as a checkpoint to `target`.
+
+    spec: the network, where the file is not in the table and its layers fit several; the likeliest otherwise.
+    classes: a file with one name a line, in index order or as `index name`. Without it the names are the published
+    ones, else `class_0000`, ….
+    preprocessing: what differs from the table's, or is not in it (num_frames, mean, …; see `checkpoint`).
+    say: gets what was found and assumed, a line each. Returns the network.
+
+    Raises ConvertError, and what `create_model` raises.
+    """
+    unknown = set(preprocessing) - set(USUAL)
+    if unknown:
+        raise ConvertError(f"{', '.join(sorted(unknown))}: preprocessing consists of {', '.join(USUAL)}")
+    names = read_classes(classes) if classes else None
+    name, options = parse_spec(spec) if spec else (None, {})
+    model = create_model(name, pretrained=source, **options)
+    say(f"{model.spec}, {model.num_classes} classes")
+    say(str(model.load_report))
+    if names is None and model.classes is None:
+        say("The names of the classes are not known: they are class_0000, … here; --classes FILE gives them.")
+    names = names or model.classes or unnamed(model.num_classes)
+    if len(names) != model.num_classes:
+        raise ConvertError(f"{classes or source}: {len(names)} class names for a network of {model.num_classes}")
+    given = {key: value for key, value in preprocessing.items() if value is not None}
+    if model.preprocessing is None and (open_ := [key for key in USUAL if key not in given]):
+        say(f"Not in the table of published files, so usual values were assumed: {_listed(USUAL, open_)}.")
+    complete = USUAL | (model.preprocessing or {}) | given
+    save_checkpoint(target, content(model, list(names), complete, source))
+    say(f"{target}: {_listed(complete, complete)}")
+    return model
+
+
+def content(model: VideoModel, classes: list[str], preprocessing: dict, source: str | Path) -> dict:
+    """The content of a checkpoint that was not trained here; `source` stands in its params."""
+    return {
+        "model": describe(model),
+        "state_dict": model.state_dict(),
+        "classes": classes,
+        "preprocessing": preprocessing,
+        "execution": {"precision": "float32", "memory_format": "contiguous"},
+        "execution_clips_per_s": {},
+        "epoch": 0,
+        "history": [],
+        "params": {"converted_from": str(source)},
+    }
+
+
+def unnamed(count: int) -> list[str]:
+    """What classes are called whose names are not known."""
+    return [f"class_{index:04d}" for index in range(count)]
+
+
+def read_classes(path: str | Path) -> list[str]:
+    """Class names in index order from a text file: one a line, or `index name` on each, counted from 0 or from 1.
+
+    Raises ConvertError for a gap, a repeated index or name, or an empty file; FileNotFoundError.
+    """
+    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not lines:
+        raise ConvertError(f"{path}: no class names in it")
+    numbered = [re.fullmatch(r"(\d+)[\s,]+(.+)", line) for line in lines]
+    if all(numbered):
+        places = sorted((int(each[1]), each[2].strip()) for each in numbered)
+        first = places[0][0]
+        if first > 1 or [place for place, _ in places] != list(range(first, first + len(places))):
+            raise ConvertError(f"{path}: the indices must be 0, 1, … or 1, 2, …, each once")
+        lines = [name for _, name in places]
+    if len(set(lines)) != len(lines):
+        repeated = next(name for name in lines if lines.count(name) > 1)
+        raise ConvertError(f"{path}: {repeated!r} stands there twice")
+    return lines
+
+
+def _listed(values: dict, keys) -> str:
+    def text(value) -> str:
+        return ", ".join(f"{each:.4g}" for each in value) if isinstance(value, list | tuple) else str(value)
+
+    return " · ".join(f"{key} {text(values[key])}" for key in keys)

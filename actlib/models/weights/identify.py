@@ -1,0 +1,210 @@
+"""Which network a weights file is of: every name and option whose layers have exactly its names and shapes.
+
+A candidate is built without storage (on torch's meta device) and compared entry by entry, the head's size aside.
+Options that layers do not show (strides, pooling, …) are named, and taken from what the file tells besides.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from actlib.models.registry import (
+    ModelError,
+    Scalar,
+    create_model,
+    format_spec,
+    list_models,
+    model_options,
+    parse_spec,
+)
+from actlib.models.resnet import BLOCK_COUNTS
+from actlib.models.weights.file import WeightsFile
+from actlib.models.weights.inflate import drop_auxiliary, is_image_network
+from actlib.models.weights.published import find_published, spec_of_arch
+
+Shapes = dict[str, tuple[int, ...]]
+Layout = tuple[Shapes, str]  # names and shapes without counters; the head's prefix
+
+# Usual values of the options that change names or shapes; the default is always tried first. Widths that are not
+# here are worked out from the first layer.
+_FACTORS = (1.0, 0.125, 0.2, 0.25, 0.35, 0.45, 0.5, 0.7, 0.75, 1.5, 2.0)
+VISIBLE: dict[str, tuple[Scalar, ...]] = {
+    "shortcut": ("B", "A"),
+    "release": (2018, 2020),
+    "version": (1.1, 1.0),
+    "depthwise": (True, False),
+    "depthwise_temporal": (False, True),
+    "cardinality": (32, 16, 8, 4, 2, 1, 64),
+    "widen_k": (2, 1, 3, 4, 6, 8),
+    "groups": (3, 1, 2, 4, 8),
+    "widen_factor": _FACTORS,
+    "width_mult": _FACTORS,
+    "conv1_t_size": (7, 3, 5, 1),
+    "blending_frames": (3, 1, 2, 5, 7),
+}
+# Only where a name has both do they set the size of a layer (c3d, tv_mvit…).
+_INPUT_SIZES = {"num_frames": (16, 8, 32, 64), "crop_size": (112, 224, 128, 160, 256)}
+_DEPTH = re.compile(r"(?:resnet|resnext|r2plus1d)(\d+)$")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A network whose layers are those of the file."""
+
+    spec: str
+    num_classes: int
+    unseen: tuple[str, ...]  # options that layers do not show: the spec has their defaults, or what the file tells
+    why: str = ""  # where the spec comes from, if not from the layers alone
+
+
+def fits(file: WeightsFile, names: Iterable[str] | None = None) -> list[Fit]:
+    """Every network that fits, most likely first: what the table of published files or the file itself says, then
+    the fewest options that differ from the defaults. `names`: look at these models only."""
+    state = drop_auxiliary(file.state) if is_image_network(file.state) else file.state
+    shapes = _without_counters({key: tuple(tensor.shape) for key, tensor in state.items()})
+    found = [fit for name in _possible(names or list_models(), shapes) for fit in _fits_of(name, shapes)]
+    return sorted((_with_hints(fit, file) for fit in found), key=lambda fit: _order(fit, file))
+
+
+def unseen_options(name: str) -> tuple[str, ...]:
+    """The options of a model that its layers do not show."""
+    options = model_options(name)
+    return tuple(option for option in options if option not in VISIBLE and not _sets_a_layer(option, options))
+
+
+def _sets_a_layer(option: str, options: dict[str, Scalar]) -> bool:
+    return option in _INPUT_SIZES and all(each in options for each in _INPUT_SIZES)
+
+
+def _possible(names: Iterable[str], shapes: Shapes) -> list[str]:
+    """The names worth building: ResNets of other depths are not."""
+    counts = [0, 0, 0, 0]
+    for key in shapes:
+        if place := re.match(r"layer([1-4])\.(\d+)\.", key):
+            stage = int(place[1]) - 1
+            counts[stage] = max(counts[stage], int(place[2]) + 1)
+    depths = {depth for depth, blocks in BLOCK_COUNTS.items() if list(blocks) == counts}
+    return [name for name in names if not (depth := _DEPTH.search(name)) or int(depth[1]) in depths]
+
+
+def _fits_of(name: str, shapes: Shapes) -> list[Fit]:
+    """The fits of one model, over the options that layers show."""
+    defaults = model_options(name)
+    visible = [option for option in defaults if option in VISIBLE or _sets_a_layer(option, defaults)]
+    names_only = [option for option in visible if option in ("shortcut", "release", "version", "blending_frames")]
+    others = [option for option in visible if option not in names_only]
+    found, seen = [], []
+    for first in itertools.product(*(_values(name, option, shapes) for option in names_only)):
+        chosen = dict(zip(names_only, first))
+        layout = _layout(name, chosen)
+        if layout is None or layout in seen or not _same_names_and_kernels(layout, shapes):
+            continue
+        seen.append(layout)  # where an option changes nothing, its default stands for all values
+        for second in itertools.product(*(_values(name, option, shapes, layout) for option in others)):
+            options = chosen | dict(zip(others, second))
+            candidate = _layout(name, options)
+            if candidate is not None and (num_classes := _head_size(candidate, shapes)):
+                found.append(Fit(format_spec(name, options), num_classes, unseen_options(name)))
+                break  # other values of the same options would be the same network
+    return found
+
+
+def _values(name: str, option: str, shapes: Shapes, layout: Layout | None = None) -> list[Scalar]:
+    """What to try for an option, its default first. `layout`: of the network with that default."""
+    default = model_options(name)[option]
+    values = [default, *VISIBLE.get(option, _INPUT_SIZES.get(option, ()))]
+    stem = next((shape for shape in shapes.values() if len(shape) >= 4), ())
+    if option == "conv1_t_size" and len(stem) == 5 and stem[2] > 1:
+        return [stem[2]]
+    if option == "blending_frames":
+        windows = {int(place[1]) + 1 for key in shapes if (place := re.search(r"blending_layers\.(\d+)\.", key))}
+        return [max(windows, default=3)]
+    if option in ("widen_factor", "width_mult"):
+        return _factors(values, shapes, layout)
+    return list(dict.fromkeys(values))
+
+
+def _factors(usual: list[Scalar], shapes: Shapes, layout: Layout) -> list[Scalar]:
+    """Factors of width: the usual ones, or those that the stem's or the head's channels come from, where one of them
+    differs from the network of factor 1. Not every family scales both, and widths are truncated."""
+    own, head = layout
+    stem = next(key for key in own if len(own[key]) >= 4)
+    last = next(key for key in own if key.startswith(head))
+    near = []
+    for wanted, reference in ((shapes[stem][0], own[stem][0]), (shapes[last][1], own[last][1])):
+        if wanted != reference:
+            low, high = wanted / reference, (wanted + 1) / reference
+            hundredths = [round(step / 100, 2) for step in range(int(low * 100), int(high * 100) + 2)]
+            near += [each for each in usual if low - 0.02 <= each <= high + 0.02] + hundredths + [low]
+    return list(dict.fromkeys(near or usual))
+
+
+def _layout(name: str, options: dict[str, Scalar]) -> Layout | None:
+    return _built(name, tuple(sorted(options.items())))
+
+
+@lru_cache(maxsize=4096)
+def _built(name: str, options: tuple[tuple[str, Scalar], ...]) -> Layout | None:
+    """The layout of a network; None where the options cannot be."""
+    try:
+        with torch.device("meta"):
+            model = create_model(name, 1, **dict(options))
+    except ModelError:
+        return None
+    state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    return _without_counters(state), f"{model.classifier_name}."
+
+
+def _without_counters(shapes: Shapes) -> Shapes:
+    return {key: shape for key, shape in shapes.items() if not key.endswith(".num_batches_tracked")}
+
+
+def _same_names_and_kernels(layout: Layout, shapes: Shapes) -> bool:
+    """Whether names, numbers of axes and kernel sizes are the file's: what no option of width changes."""
+    own, _ = layout
+    if own.keys() != shapes.keys():
+        return False
+    stem = [key for key in own if len(own[key]) >= 4][:2]  # two in r2plus1d; conv1_t_size changes their kernels
+    return all(
+        len(shape) == len(shapes[key]) and (key in stem or shape[2:] == shapes[key][2:]) for key, shape in own.items()
+    )
+
+
+def _head_size(layout: Layout, shapes: Shapes) -> int:
+    """The number of classes where everything but the head's size is the same, else 0."""
+    own, head = layout
+    if own.keys() != shapes.keys():
+        return 0
+    sizes = set()
+    for key, shape in own.items():
+        if key.startswith(head):
+            sizes.add(shapes[key][0])
+            if shape[1:] != shapes[key][1:]:
+                return 0
+        elif shape != shapes[key]:
+            return 0
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def _with_hints(fit: Fit, file: WeightsFile) -> Fit:
+    """The fit with the options that layers do not show as the table, or the file, gives them."""
+    name, options = parse_spec(fit.spec)
+    row = find_published(file.path.name)
+    hints = {"the table of published files": row.spec if row else "", "the file itself": spec_of_arch(file.told)}
+    for why, spec in hints.items():
+        if spec and (told := parse_spec(spec))[0] == name:
+            hidden = {option: value for option, value in told[1].items() if option in fit.unseen}
+            return Fit(format_spec(name, options | hidden), fit.num_classes, fit.unseen, why)
+    if file.tsm_placement and name.startswith("tsm_"):
+        spec = format_spec(name, options | {"placement": file.tsm_placement})
+        return Fit(spec, fit.num_classes, fit.unseen, "the names of its layers")
+    return fit
+
+
+def _order(fit: Fit, file: WeightsFile) -> tuple:
+    name = fit.spec.split()[0]
+    return not fit.why, name.startswith("tsm_"), name.startswith("tv_"), fit.spec.count("="), len(name)

@@ -1,0 +1,123 @@
+"""Evaluation protocols: the views of each reference, under names that tell them apart."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from actlib.datasets.clips import sampling
+from actlib.datasets.clips.protocol import KINDS, Protocol, validation_protocol
+from actlib.datasets.clips.transforms import eval_crops
+from actlib.params import TrainParams
+
+HARA = (16, 1, 128, 112)
+IBM = (8, 8, 293, 256)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "name"),
+    [
+        (("views", 32, 2, 256, 256, 10, 3), {}, "10 clips × 3 crops @ 256, 32 frames, stride 2"),
+        (("views", *HARA), {}, "centre clip × centre crop @ 112, 16 frames"),
+        (("video", *HARA), {}, "all non-overlapping clips × centre crop @ 112, 16 frames"),
+        (("video", *HARA), {"step": 16}, "all non-overlapping clips × centre crop @ 112, 16 frames"),
+        (("video", *HARA), {"step": 8}, "all clips in steps of 8 frames × centre crop @ 112, 16 frames"),
+        (("video", *HARA), {"crop_position": "top_left"}, "all non-overlapping clips × top left crop @ 112, 16 frames"),
+        (
+            ("video", 16, 2, 112, 112),
+            {"loop": "span"},
+            "all non-overlapping clips × centre crop @ 112, 16 frames, stride 2, short videos looped before the stride",
+        ),
+        (("clip", *HARA), {}, "centre clip × centre crop @ 112, 16 frames"),
+        (("clip", *HARA), {"num_crops": 3}, "centre clip × 3 crops @ 112, 16 frames"),
+        (("clip", *HARA), {"loop": "span"}, "centre clip × centre crop @ 112, 16 frames"),
+        (("begin", *HARA), {}, "first clip × centre crop @ 112, 16 frames"),
+        (("even", *HARA, 3), {}, "3 even clips × centre crop @ 112, 16 frames"),
+        (
+            ("dense", *IBM, 10, 3),
+            {"average": "logits"},
+            "10 dense clips × 3 crops @ 256, 8 frames, stride 8, logits averaged",
+        ),
+        (("uniform", *IBM), {}, "uniform clip × centre crop @ 256, 8 frames"),
+        (("uniform", *IBM, 3, 10), {}, "3 uniform clips × 10 crops @ 256, 8 frames"),
+    ],
+)
+def test_a_protocol_says_what_it_is(arguments, options, name):
+    assert str(Protocol(*arguments, **options)) == name
+
+
+def test_names_tell_protocols_apart():
+    """Whatever changes the views or their average changes the name."""
+    several = [Protocol(kind, 8, 2, 64, 48, clips, 3) for kind in KINDS[3:] for clips in (2, 5)]
+    one = [Protocol(kind, 8, 2, 64, 48, num_crops=crops) for kind in KINDS[:3] for crops in (1, 3, 5, 10)]
+    base = ("video", 8, 2, 64, 48)
+    options = [{"step": 4}, {"step": 5}, {"loop": "span"}, {"average": "logits"}, {"crop_position": "bottom_right"}]
+    all_of_them = several + one + [Protocol(*base, **each) for each in options]
+    assert len({str(each) for each in all_of_them}) == len(all_of_them) == 25
+
+
+@pytest.mark.parametrize("n", [1, 20, 100])
+def test_windows_are_those_of_the_rule(n):
+    def windows(kind, *clips, **options):
+        found = Protocol(kind, 8, 4, 64, 48, *clips, **options).windows(n)
+        assert found.dtype == np.int64 and found.shape[1] == 8 and found.min() >= 0 and found.max() < n
+        return found.tolist()
+
+    for loop in sampling.LOOPS:
+        assert windows("clip", loop=loop) == [sampling.center_window(n, 8, 4, loop).tolist()]
+        assert windows("begin", loop=loop) == [sampling.begin_window(n, 8, 4, loop).tolist()]
+        assert windows("video", loop=loop) == sampling.sliding_windows(n, 8, 4, None, loop).tolist()
+        assert windows("video", step=5, loop=loop) == sampling.sliding_windows(n, 8, 4, 5, loop).tolist()
+        assert windows("even", 3, loop=loop) == sampling.even_windows(n, 8, 4, 3, loop).tolist()
+        assert windows("views", 3, loop=loop) == sampling.centred_windows(n, 8, 4, 3, loop).tolist()
+    assert windows("dense", 3) == sampling.dense_windows(n, 8, 4, 3).tolist()
+    assert windows("uniform", 3) == sampling.uniform_windows(n, 8, 3).tolist()
+
+
+def test_crops_are_of_the_protocols_places():
+    columns = torch.arange(83, dtype=torch.uint8).repeat(2, 3, 40, 1)  # a pixel's value is its column
+    for kind, places in (("views", [0, 22, 43]), ("dense", [0, 40, 20]), ("uniform", [0, 40, 20])):
+        crops = Protocol(kind, 8, 2, 40, 40, 2, 3).crops(columns)
+        assert crops.shape == (3, 2, 3, 40, 40) and crops[:, 0, 0, 0, 0].tolist() == places
+    corner = Protocol("video", 8, 2, 40, 32, crop_position="bottom_right").crops(columns)
+    assert torch.equal(corner, columns[None, :, :, 8:, 51:])
+    assert torch.equal(Protocol("clip", 8, 2, 40, 32).crops(columns), eval_crops(columns, 40, 32, 1))
+
+
+def test_a_crop_that_is_larger_than_the_frame_is_found_before_any_video_is_read():
+    with pytest.raises(ValueError, match="crop_size 256 is larger than short_side 224"):
+        Protocol("dense", 8, 8, 224, 256)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("vidio", {}, "protocol 'vidio': expected one of clip, begin, video, even, views, dense, uniform"),
+        ("clip", {"num_clips": 3}, "num_clips 3 belongs to protocols even, views, dense, uniform; clip has its own"),
+        ("views", {"num_clips": 0}, "num_clips is 0"),
+        ("views", {"num_crops": 4}, "num_crops 4: expected one of 1, 3, 5, 10"),
+        ("views", {"step": 4}, "step 4 belongs to protocol video"),
+        ("video", {"step": -1}, "step -1"),
+        ("clip", {"loop": "both"}, "loop 'both'"),
+        ("clip", {"average": "scores"}, "average 'scores'"),
+        ("clip", {"crop_position": "left"}, "crop_position 'left': expected one of center, top_left"),
+        ("clip", {"crop_position": "top_left", "num_crops": 3}, "crop_position top_left belongs to num_crops 1"),
+    ],
+)
+def test_what_does_not_go_together_is_named(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        Protocol(kind, *HARA, **options)
+
+
+def test_validation_follows_the_sampling_of_training():
+    kinds = {}
+    for name in sampling.KINDS:
+        protocol = validation_protocol(TrainParams(sampling=name, num_frames=4, loop="span"))
+        assert (protocol.num_frames, protocol.loop, protocol.num_clips, protocol.num_crops) == (4, "span", 1, 1)
+        kinds[name] = protocol.kind
+    assert kinds == {
+        "random": "clip", "center": "clip", "begin": "begin", "dense": "dense", "segments": "uniform"
+    }  # fmt: skip
+    p = SimpleNamespace(sampling="dense", num_frames=8, frame_stride=4, short_side=64, crop_size=48, loop="taken")
+    assert str(validation_protocol(p)) == "dense clip × centre crop @ 48, 8 frames, stride 4"

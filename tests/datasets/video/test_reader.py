@@ -1,0 +1,79 @@
+"""One way to read frames, whatever a table's path names."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from videofiles import frame_image, frame_number, write_video
+
+from actlib.datasets.video import pyav_reader as video
+from actlib.datasets.video import reader as sources
+from actlib.datasets.video.pyav_reader import VideoError
+
+
+def write_pairs(folder, count=6):
+    folder.mkdir()
+    for number in range(1, count + 1):
+        for axis, value in zip("xy", (100 + number, 200 + number)):
+            Image.fromarray(np.full((48, 64), value, np.uint8)).save(folder / f"{number:05d}_{axis}.jpg")
+    return folder
+
+
+def test_each_kind_of_path(tmp_path):
+    file = write_video(tmp_path / "v.mp4", 12, 64, 48)
+    folder = tmp_path / "v.lmdb.d" / "v"  # no LMDB file, though its name says nearly so
+    folder.mkdir(parents=True)
+    for number in range(12):
+        Image.fromarray(frame_image(number, 64, 48)).save(folder / f"{number + 1:05d}.jpg", quality=95)
+    for path in (file, folder, str(file), os.path.relpath(folder)):
+        info = sources.probe(path)
+        assert (info.num_frames, info.width, info.height) == (12, 64, 48)
+        frames = sources.read_frames(path, [7, 2, 7])
+        assert frames.shape == (3, 48, 64, 3) and frames.dtype == np.uint8
+        assert [frame_number(frame) for frame in frames] == [7, 2, 7]
+    assert np.array_equal(sources.read_frames(file, [3, 4]), video.read_frames(file, [3, 4]))
+    assert np.array_equal(sources.read_frames(file, [3, 4], timeout=30), video.read_frames(file, [3, 4]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_disk_that_does_not_answer_costs_one_clip(tmp_path):
+    """A pipe that nobody writes to stands for a picture on such a disk: opening it waits for ever."""
+    for number in (1, 3):
+        Image.fromarray(frame_image(number, 64, 48)).save(tmp_path / f"{number:05d}.jpg")
+    os.mkfifo(tmp_path / "00002.jpg")
+    with pytest.raises(VideoError, match="no answer within 0.5 s"):
+        sources.read_frames(tmp_path, [0, 1], timeout=0.5)
+    os.close(os.open(tmp_path / "00002.jpg", os.O_WRONLY))  # lets the waiting thread go
+
+
+def test_flow(tmp_path):
+    folder = write_pairs(tmp_path / "v")
+    info = sources.probe(folder, "flow")
+    assert (info.num_frames, info.width, info.height) == (6, 64, 48)
+    clip = sources.read_frames(folder, [0, 4], modality="flow")
+    assert clip.shape == (2, 48, 64, 10) and clip.dtype == np.uint8
+    assert clip[0, 0, 0].tolist() == [101, 201, 102, 202, 103, 203, 104, 204, 105, 205]
+    assert clip[1, 0, 0].tolist() == [105, 205, *[106, 206] * 4]  # the last pair is repeated
+    with pytest.raises(VideoError, match="holds no frames"):  # pairs are no frames
+        sources.probe(folder)
+    file = write_video(tmp_path / "v.mp4", 4, 64, 48)
+    with pytest.raises(VideoError, match="is no folder of flow pairs"):
+        sources.read_frames(file, [0], modality="flow")
+
+
+def test_lmdb_paths():
+    assert sources.split_lmdb("/data/training.lmdb/a/b c") == ("/data/training.lmdb", "a/b c")
+    for path in ("/data/training.lmdb", "/data/training.lmdb/", "/data/a.lmdbs/b", "v.mp4"):
+        assert not sources.split_lmdb(path), path
+
+
+def test_errors(tmp_path):
+    with pytest.raises(VideoError, match="No such file") as caught:
+        sources.read_frames(tmp_path / "none", [0])
+    again = pickle.loads(pickle.dumps(caught.value))  # as a loader's workers hand it on
+    assert (again.path, again.reason) == (str(tmp_path / "none"), caught.value.reason)
+    for read in (lambda: sources.probe("v.mp4", "sound"), lambda: sources.read_frames("v.mp4", [0], modality="sound")):
+        with pytest.raises(ValueError, match='modality must be "rgb" or "flow", got \'sound\''):
+            read()

@@ -1,0 +1,246 @@
+"""Evaluation: every video in the result, all of its views averaged, failures wrong and named."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from actlib.analysis.results import fusion, val_json
+from actlib.analysis.results.fusion import Scores
+from actlib.compute.device import pick_device, to_float
+from actlib.compute.execution import Execution
+from actlib.datasets.clips.loaders import EvaluationViews
+from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.transforms import as_clip
+from actlib.datasets.dataset_info import Card
+from actlib.datasets.table import COLUMNS, DataError, class_names, read_table, rows_of
+from actlib.datasets.video.flow_folders import pictures
+from actlib.datasets.video.reader import read_frames
+from actlib.loops.evaluate import NOT_FINITE, evaluate, frames_of, network_of, protocols_of
+from actlib.models import WeightsError, create_model
+from actlib.models.weights.checkpoint import CheckpointError
+from actlib.models.weights.convert import convert
+from actlib.params import VideoAccuracyParams
+
+SIZE = {"num_frames": 8, "frame_stride": 2, "short_side": 32, "crop_size": 32}
+CLIP, VIDEO = Protocol("clip", **SIZE), Protocol("video", **SIZE)
+HOW = {"mean": [0.5] * 3, "std": [0.25] * 3, "device": torch.device("cpu")}
+
+
+class Brightness(nn.Module):
+    """Scores that depend on the view: the mean of each channel, spread over 8 classes."""
+
+    def forward(self, clips):
+        means = clips.mean(dim=(2, 3, 4))
+        return torch.cat([means, means * 2, means[:, :2] - 1], dim=1) * 3
+
+
+@pytest.fixture
+def videos(motion_table):
+    return rows_of(read_table(motion_table), "validation")
+
+
+def test_a_prediction_is_the_mean_over_its_views(videos):
+    classes = class_names(videos)
+    model = Brightness()
+    found = evaluate(model, videos, classes, {"clip": CLIP, "video": VIDEO}, batch_size=5, **HOW)
+    assert found["video"].table["views"].tolist() == [2] * 16 and found["clip"].table["views"].tolist() == [1] * 16
+    alone = evaluate(model, videos, classes, {"video": VIDEO}, batch_size=64, num_workers=1, **HOW)["video"]
+    np.testing.assert_allclose(alone.scores, found["video"].scores, atol=1e-6)  # whatever shares a batch
+    views = EvaluationViews(videos, classes, [VIDEO])[3].clips
+    scores = model(to_float(views, torch.device("cpu"), mean=HOW["mean"], std=HOW["std"], execution=Execution()))
+    np.testing.assert_allclose(found["video"].scores[3], scores.softmax(1).mean(0).numpy(), atol=1e-6)
+
+
+def test_ranks_accuracies_and_loss_agree(videos):
+    result = evaluate(Brightness(), videos, class_names(videos), {"video": VIDEO}, **HOW)["video"]
+    true = [class_names(videos).index(label) for label in videos["label"]]
+    for row, label in enumerate(true):
+        better = (result.scores[row] > result.scores[row, label]).sum()
+        assert result.table["rank"][row] == better + 1
+    assert result.top(1) == 100 * result.table["correct"].mean()
+    assert result.top(1) <= result.top(5) <= result.top(8) == 100
+    expected = -np.log(result.scores[np.arange(16), true]).mean()
+    assert result.loss() == pytest.approx(expected, rel=1e-5)
+    assert (result.table["prediction"] == result.table["label"]).tolist() == result.table["correct"].tolist()
+
+
+def test_an_undecodable_video_is_wrong_and_listed(videos, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"")
+    whole = evaluate(Brightness(), videos, class_names(videos), {"video": VIDEO}, **HOW)["video"]
+    right = int(np.flatnonzero(whole.table["rank"] <= 5)[0])
+    videos.loc[right, "path"] = str(tmp_path / "broken.mp4")
+    result = evaluate(Brightness(), videos, class_names(videos), {"video": VIDEO}, **HOW)["video"]
+    row = result.table.iloc[right]
+    assert "0 bytes" in row["error"] and row["prediction"] == "" and not row["correct"] and row["views"] == 0
+    assert result.table["rank"].isna().sum() == 1 and np.isnan(result.scores[right]).all()
+    assert result.num_decoded == 15 and len(result.table) == 16
+    assert result.top(5) == pytest.approx(whole.top(5) - 100 / 16)
+    assert result.table.drop(right).equals(whole.table.drop(right))
+
+
+def test_val_json_has_the_references_layout(videos, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"")
+    videos.loc[0, "path"] = str(tmp_path / "broken.mp4")
+    classes = class_names(videos)
+    result = evaluate(Brightness(), videos, classes, {"video": VIDEO}, **HOW)["video"]
+    labels = videos["label"].tolist()
+    scores = Scores("run", videos["video_id"].tolist(), labels, classes, result.scores, "", "validation")
+    content = json.loads(json.dumps(fusion.val_json(scores)))
+    assert set(content) == {"results"} and set(content["results"]) == set(videos["video_id"][1:])
+    entries = content["results"][videos["video_id"][1]]
+    assert len(entries) == 8 and entries[0]["label"] == result.table["prediction"][1]
+    assert entries == sorted(entries, key=lambda entry: -entry["score"])
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    read, truth = val_json.read_results(tmp_path / "val.json"), fusion.truth_of(scores)
+    for k in (1, 5):  # counted by the references' rule it is the same number
+        found = val_json.video_accuracy(read, truth, "hit_at_k", k)
+        assert found.percent == result.top(k) and (found.videos, found.expected) == (16, 16)
+
+
+def test_logits_are_averaged_where_the_protocol_says_so(videos):
+    """A view that is surer than another counts for more among logits: the two means differ."""
+    videos, classes, model = videos.iloc[[0, 7]].reset_index(drop=True), class_names(videos), Brightness()
+    protocols = {"clip": CLIP, "softmax": VIDEO, "logits": Protocol("video", **SIZE, average="logits")}
+    found = evaluate(model, videos, classes, protocols, batch_size=3, **HOW)
+    for row in range(2):
+        views = EvaluationViews(videos, classes, [VIDEO])[row].clips
+        logits = model(to_float(views, torch.device("cpu"), mean=HOW["mean"], std=HOW["std"], execution=Execution()))
+        np.testing.assert_allclose(found["logits"].scores[row], logits.mean(0).softmax(0).numpy(), atol=1e-6)
+        np.testing.assert_allclose(found["softmax"].scores[row], logits.softmax(1).mean(0).numpy(), atol=1e-6)
+    assert np.abs(found["logits"].scores - found["softmax"].scores).max() > 1e-5
+    one = evaluate(model, videos, classes, {"clip": Protocol("clip", **SIZE, average="logits")}, **HOW)["clip"]
+    np.testing.assert_allclose(one.scores, found["clip"].scores, atol=1e-6)  # of one view it is the same
+
+
+def test_scores_that_are_no_numbers_are_wrong_and_named(videos):
+    class Diverged(nn.Module):
+        def forward(self, clips):
+            return Brightness()(clips) + torch.where(clips[:, 0].mean(dim=(1, 2, 3)) > -0.5, torch.nan, 0.0)[:, None]
+
+    result = evaluate(Diverged(), videos, class_names(videos), {"clip": CLIP}, **HOW)["clip"]
+    lost = result.table["error"] == NOT_FINITE
+    assert 0 < lost.sum() < 16 and result.num_decoded == 16 - lost.sum()
+    assert not result.table["correct"][lost].any() and result.table["rank"][lost].isna().all()
+    assert result.top(8) == 100 * (1 - lost.mean()) and np.isnan(result.scores[lost]).all()
+
+
+def test_optical_flow_is_evaluated_with_its_ten_channels(tmp_path):
+    rng, rows = np.random.default_rng(0), []
+    for label in ("left", "right"):
+        folder = tmp_path / label
+        folder.mkdir()
+        for number, axis in itertools.product(range(1, 13), "xy"):
+            Image.fromarray(rng.integers(0, 256, (32, 40), dtype=np.uint8)).save(folder / f"{number:05d}_{axis}.jpg")
+        rows.append((label, str(folder), label, "validation", np.nan, np.nan, 12, 25.0, 40, 32))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    seen = []
+
+    class Channels(nn.Module):
+        def forward(self, clips):
+            seen.append(tuple(clips.shape))
+            return clips.mean(dim=(2, 3, 4))[:, :2]
+
+    how = {**HOW, "mean": [0.5], "std": [0.226], "modality": "flow"}
+    result = evaluate(Channels(), table, ["left", "right"], {"video": VIDEO}, **how)["video"]
+    assert result.num_decoded == 2 and {shape[1:] for shape in seen} == {(10, 8, 32, 32)}
+    shown = frames_of(table.assign(start=2, end=10), 4, modality="flow")
+    segment = pictures(as_clip(read_frames(tmp_path / "left", [2, 4, 6, 8], modality="flow")))
+    assert len(shown) == 2 and np.array_equal(shown[0], segment)  # of the segment, evenly spread
+
+
+def test_the_models_mode_is_put_back(videos):
+    model = nn.Sequential(Brightness(), nn.Dropout(0.5)).train()
+    first, second = (evaluate(model, videos, class_names(videos), {"clip": CLIP}, **HOW)["clip"] for _ in range(2))
+    assert model.training and np.array_equal(first.scores, second.scores)
+
+
+def asked(**values) -> dict[str, str]:
+    p = VideoAccuracyParams.build({**SIZE, **values}, "test")
+    return {name: str(protocol) for name, protocol in protocols_of(p).items()}
+
+
+def test_protocols_come_from_the_parameters():
+    clip = "centre clip × centre crop @ 32, 8 frames, stride 2"
+    views = asked(protocol="views", num_clips=10, num_crops=3)
+    assert views == {"clip": clip, "video": "10 clips × 3 crops @ 32, 8 frames, stride 2"}
+    assert asked(protocol="clip") == {"clip": clip}
+    assert asked(protocol="clip", num_crops=3)["video"].startswith("centre clip × 3 crops")
+    assert asked(protocol="begin", crop_position="top_left")["video"].startswith("first clip × top left crop")
+    strided = asked(protocol="video", window_step=8, loop="span", average="logits")
+    assert strided["clip"] == f"{clip}, short videos looped before the stride"
+    assert strided["video"].startswith("all clips in steps of 8 frames") and "logits averaged" in strided["video"]
+    ten = VideoAccuracyParams.build({**SIZE, "num_crops": 10}, "test")
+    assert protocols_of(ten)["video"].num_crops == 10
+    with pytest.raises(DataError, match="five of them are mirrored, and a mirrored 'left' is another class"):
+        protocols_of(ten, {"left": "right", "right": "left"})
+
+
+def test_published_weights_take_the_classes_of_the_table(tmp_path, capsys):
+    """Files of the reference codebases hold no names: those of the card, or of a list, in index order."""
+    path = tmp_path / "jester_shufflenetv2_0.25x_RGB_16_best.pth"
+    torch.manual_seed(0)
+    source = create_model("shufflenetv2", 27, width_mult=0.25).eval()
+    torch.save({"state_dict": {f"module.{key}": value for key, value in source.state_dict().items()}}, path)
+    names = [f"gesture {number}" for number in range(27)][::-1]  # not in the order of the alphabet
+    model, checkpoint = network_of(str(path), Card("jester", "Jester", names))
+    assert checkpoint["classes"] == names and not model.training
+    assert "0 'gesture 26' to 26 'gesture 0'" in capsys.readouterr().out
+    assert checkpoint["preprocessing"]["modality"] == "rgb" and checkpoint["preprocessing"]["frame_stride"] == 2
+    clips = torch.randn(1, 3, 16, 64, 64)
+    torch.testing.assert_close(model(clips), source(clips))
+    assert network_of(str(path), Card("jester", "Jester", names), "sorted")[1]["classes"] == sorted(names)
+    few = Card("few", "Few", names[:3])
+    with pytest.raises(CheckpointError, match="a network of 27 classes, and few has 3; their names are not known"):
+        network_of(str(path), few)
+    (tmp_path / "classes.txt").write_text("\n".join(f"{n} {name}" for n, name in enumerate(names)))
+    assert network_of(str(path), few, str(tmp_path / "classes.txt"))[1]["classes"] == names
+    with pytest.raises(WeightsError, match="neither a file, nor in"):
+        network_of(str(tmp_path / "none.pth"), few)
+
+
+def test_weights_of_nobody_and_a_converted_checkpoint_without_names(tmp_path):
+    spec = "resnet10 widen_factor=0.125"
+    torch.save(create_model("resnet10", 5, widen_factor=0.125).state_dict(), tmp_path / "mine.pth")
+    card = Card("five", "Five", list("abcde"))
+    with pytest.raises(CheckpointError, match="nothing tells the mean and std.*weights convert"):
+        network_of(str(tmp_path / "mine.pth"), card)
+    (tmp_path / "names.txt").write_text("v\nw\nx\ny\nz\n")
+    for options, classes in (({}, "abcde"), ({"classes": tmp_path / "names.txt"}, "vwxyz")):
+        convert(tmp_path / "mine.pth", tmp_path / "ours.pt", spec=spec, say=lambda _: None, **options)
+        assert network_of(str(tmp_path / "ours.pt"), card)[1]["classes"] == list(classes)  # its own are its own
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_clips_become_float_on_the_device(memory_format):
+    clips = torch.randint(0, 256, (3, 4, 3, 6, 5), dtype=torch.uint8)
+    flip = torch.tensor([False, True, False])
+    how = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 1.0]}
+    execution = Execution("float32", memory_format)
+    found = to_float(clips, torch.device("cpu"), **how, execution=execution, flip=flip)
+    want = clips.permute(0, 2, 1, 3, 4).float() / 255
+    want = (want - torch.tensor(how["mean"]).view(3, 1, 1, 1)) / torch.tensor(how["std"]).view(3, 1, 1, 1)
+    want[1] = want[1].flip(-1)
+    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
+    layout = torch.channels_last_3d if memory_format == "channels_last" else torch.contiguous_format
+    assert found.is_contiguous(memory_format=layout)
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu" and pick_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ValueError, match="device 'gpu' cannot be used"):
+        pick_device("gpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_cpus_scores(videos):
+    classes = class_names(videos)
+    here = evaluate(Brightness(), videos, classes, {"video": VIDEO}, **HOW)["video"]
+    there = evaluate(Brightness(), videos, classes, {"video": VIDEO}, **{**HOW, "device": pick_device("cuda")})["video"]
+    np.testing.assert_allclose(there.scores, here.scores, atol=1e-4)
