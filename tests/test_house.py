@@ -10,7 +10,7 @@ import yaml
 from actlib.files import atomic_path, write_json
 from actlib.progress import progress
 
-# Who may know whom; files.py and progress.py are for everybody and know nobody.
+# Who may know whom; files.py, messages.py and progress.py are for everybody and know nobody.
 MAY_KNOW = {
     "models": set(),
     "datasets": set(),
@@ -20,11 +20,12 @@ MAY_KNOW = {
     "runs": {"params"},
     "params": {"models", "datasets"},
     "files": set(),
+    "messages": set(),
     "progress": set(),
     "weights_commands": {"compute", "models"},
     "__main__": {"params", "runs", "weights_commands"},
 }
-EVERYBODY = {"files", "progress"}
+EVERYBODY = {"files", "messages", "progress"}
 
 
 def imported_rooms(path):

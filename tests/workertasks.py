@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from actlib.datasets.video.pyav_reader import VideoError
+from actlib.datasets.errors import VideoError
 
 
 def do(value: dict) -> dict:

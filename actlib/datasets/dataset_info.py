@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from actlib.datasets.catalog import mirrored_names
-from actlib.datasets.table import DataError, class_names
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import class_names
 from actlib.files import write_json
 
 NAME = "dataset.json"

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES, DataError, raise_problems
+from actlib.datasets.errors import DataError, raise_problems
+from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES
 
 
 def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 0.0, seed: int = 0) -> pd.DataFrame:

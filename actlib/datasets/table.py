@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from actlib.datasets.errors import DataError, raise_problems
+from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import write_with
 
 COLUMNS = ("video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height")
 NUMBERS = COLUMNS[4:]
-SUBSETS = ("training", "validation", "testing")
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts"]
 )
@@ -28,21 +29,7 @@ SUBSET_NAMES = {
     **{name: name for name in SUBSETS},
     **{"train": "training", "val": "validation", "valid": "validation", "test": "testing"},
 }
-MAX_PROBLEMS_SHOWN = 20
 _PIECE = 50_000  # rows
-
-
-class DataError(ValueError):
-    """A table, list or folder that cannot be used as it is. The message names file, line, value and likely fix."""
-
-
-def raise_problems(source: str | Path, problems: list[str]) -> None:
-    """Raise one DataError that lists all `problems`; do nothing when there are none."""
-    if problems:
-        shown = "\n".join(f"  - {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN])
-        more = len(problems) - MAX_PROBLEMS_SHOWN
-        shown += f"\n  … and {more} more" if more > 0 else ""
-        raise DataError(f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}\n{shown}")
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

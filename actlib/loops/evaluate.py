@@ -23,7 +23,7 @@ from actlib.datasets.clips.loaders import EvaluationViews, Views, evaluation_loa
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.dataset_info import Card
-from actlib.datasets.table import DataError
+from actlib.datasets.errors import DataError
 from actlib.datasets.video.flow_folders import pictures
 from actlib.datasets.video.reader import read_frames
 from actlib.models import VideoModel, create_model

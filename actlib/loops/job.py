@@ -17,7 +17,8 @@ from actlib.datasets.clips.loaders import TrainingClips, training_loader
 from actlib.datasets.clips.protocol import Protocol, validation_protocol
 from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.dataset_info import Card, read_card
-from actlib.datasets.table import DataError, read_table, rows_of
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import read_table, rows_of
 from actlib.files import put_aside, write_with
 from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, parameter_groups, pretrained_model
 from actlib.loops.optim import Schedule, make_optimizer

@@ -4,9 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from actlib.datasets import vocabulary
 from actlib.params.base import InputPath, Params, Positive, Share, default
 
-STORAGES = Literal["original", "short_gop", "frames", "lmdb", "flow"]
+Storage = Literal[*vocabulary.STORAGES]
 
 
 class DataPrepParams(Params):
@@ -21,7 +22,7 @@ class DataPrepParams(Params):
     dataset: str = default("", "source annotations: kinetics400, ucf101, …; empty: a data set of your own")
     annotations: InputPath = default("", "source annotations: the folder of the published lists, or one file")
     class_list: InputPath = default("", "source annotations: file of the classes to keep, one a line (the mini sets)")
-    modality: Literal["rgb", "flow"] = default("rgb", "what folders of frames hold: rgb, or pairs of optical flow")
+    modality: Literal[*vocabulary.MODALITIES] = default("rgb", "what folders of frames hold: rgb, or pairs of flow")
     split: Literal[1, 2, 3] = default(1, "source annotations: split of UCF-101 or HMDB-51, 1 to 3")
     validation: Annotated[Share, Field(lt=1)] = default(0.2, "source folders: share of each class for validation")
     testing: Annotated[Share, Field(lt=1)] = default(0.0, "source folders: share of each class for testing")
@@ -29,7 +30,7 @@ class DataPrepParams(Params):
     training_videos: Positive = default(40, "synthetic: training videos per class")
     validation_videos: Positive = default(12, "synthetic: validation videos per class")
     seed: int = default(0, "of the synthetic videos or of the split", ge=0)
-    storage: STORAGES = default("original", "original: read as it is; or convert to short_gop, frames, lmdb or flow")
+    storage: Storage = default("original", "original: read as it is; or convert to short_gop, frames, lmdb or flow")
     storage_root: str = default("", "folder of the converted videos (empty: run_dir and the storage's name)")
     storage_side: int = default(128, "pixels of the short side of converted videos; 0: as they are", ge=0)
     keyframe_distance: Positive = default(16, "short_gop: frames from one key frame to the next")
@@ -38,11 +39,14 @@ class DataPrepParams(Params):
     frame_names: Literal["image_00001.jpg", "00001.jpg"] = default(
         "image_00001.jpg", "frames and flow: name of the first frame, image_00001.jpg or 00001.jpg"
     )
-    measure: list[STORAGES] = default(
+    measure: list[Storage] = default(
         ["original", "short_gop", "frames"], "storages whose speed and size are measured on some of the videos"
     )
     measure_videos: Positive = default(4, "videos that the storages are measured on")
     num_workers: Positive = default(2, "processes that write, probe and convert videos")
+    video_backend: Literal[*vocabulary.VIDEO_BACKENDS] = default(
+        "auto", "what decodes video files: auto (pyav), pyav or decord"
+    )
     timeout: float = default(20.0, "seconds that a decoder may take over one file before it is given up", gt=0)
 
     @field_validator("dataset")

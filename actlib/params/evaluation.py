@@ -4,8 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from actlib.datasets import vocabulary
 from actlib.params.base import Above0, DeviceParams, InputPath, Params, Positive, WeightsPath, check_model, default
-from actlib.params.training import Loop
+from actlib.params.training import Backend, Loop
 
 ClassList = Annotated[str, Field(json_schema_extra={"input_path": True, "words": ["sorted"]})]
 
@@ -17,35 +18,39 @@ class VideoAccuracyParams(DeviceParams):
     checkpoint: WeightsPath = default(
         "outputs/demo/train_resnet10/checkpoints/best.pt", "checkpoint, or a published one's name, to evaluate"
     )
+    model: str = default("", "network of the checkpoint, where it names a file.py:function; empty: as it says")
     table: InputPath = default("outputs/demo/motion/table.csv", "annotation table written by 01_data_prep")
     class_list: ClassList = default(
         "", "file of the checkpoint's classes in order; sorted: the table's by name; empty: named, or the table's"
     )
-    subset: Literal["training", "validation", "testing"] = default("validation", "training, validation or testing")
-    protocol: Literal["clip", "begin", "video", "even", "views", "dense", "uniform"] = default(
+    subset: Literal[*vocabulary.SUBSETS] = default("validation", "training, validation or testing")
+    protocol: Literal[*vocabulary.PROTOCOLS] = default(
         "video", "clips of a video: clip (the centre), begin, video (all in a row), even, views, dense or uniform"
     )
     num_clips: Positive = default(1, "protocols even, views, dense and uniform: clips of a video")
-    num_crops: Literal[1, 3, 5, 10] = default(1, "crops of a clip: 1, 3, 5 or 10")
-    crop_position: Literal["center", "top_left", "top_right", "bottom_left", "bottom_right"] = default(
+    num_crops: Literal[*vocabulary.NUM_CROPS] = default(1, "crops of a clip: 1, 3, 5 or 10")
+    crop_position: Literal[*vocabulary.POSITIONS] = default(
         "center", "where a single crop lies: center, top_left, top_right, bottom_left or bottom_right"
     )
     window_step: int = default(0, "protocol video: frames from one clip to the next; 0: a clip's length", ge=0)
     loop: Loop = default("taken", "short videos repeat their frames after the stride (taken) or before it (span)")
-    average: Literal["softmax", "logits"] = default("softmax", "what is averaged over the views: softmax or logits")
+    average: Literal[*vocabulary.AVERAGES] = default("softmax", "what is averaged over the views: softmax or logits")
     num_frames: int = default(0, "T: frames of a clip; 0: the checkpoint's", ge=0)
     frame_stride: int = default(0, "step between the frames of a clip; 0: the checkpoint's", ge=0)
     short_side: int = default(0, "pixels of the short side before the crop; 0: the checkpoint's", ge=0)
     crop_size: int = default(0, "pixels, height and width of a view; 0: the checkpoint's", ge=0)
     batch_size: Positive = default(16, "views that go through the network at once")
     num_workers: int = default(2, "processes that decode", ge=0)
+    video_backend: Backend = default("auto", "what decodes video files: auto (pyav), pyav or decord")
     timeout: float = default(60.0, "seconds for one video before it counts as undecodable", gt=0)
     worst: int = default(6, "wrongly classified videos to show", ge=0)
+
+    _model = field_validator("model")(lambda spec: check_model(spec) if spec else spec)
 
     @model_validator(mode="after")
     def _views(self) -> Self:
         problems = []
-        if self.num_clips != 1 and self.protocol in ("clip", "begin", "video"):
+        if self.num_clips != 1 and self.protocol in vocabulary.ONE_CLIP:
             problems.append(f"num_clips: {self.num_clips}: protocol {self.protocol} has its own; take even, views, …")
         if self.window_step and self.protocol != "video":
             problems.append(f"window_step: {self.window_step}: belongs to protocol: video")
@@ -115,7 +120,7 @@ class FusionParams(Params):
         "same", "runs over different videos: refuse them (same), or fuse the videos that all have (common)"
     )
     ground_truth: InputPath = default("", "annotation JSON with the true labels, for val.json files")
-    subset: Literal["training", "validation", "testing"] = default("validation", "subset of the ground truth")
+    subset: Literal[*vocabulary.SUBSETS] = default("validation", "subset of the ground truth")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from actlib.datasets import vocabulary
 from actlib.params.base import (
     Above0,
     DeviceParams,
@@ -16,8 +17,9 @@ from actlib.params.base import (
     default,
 )
 
-Sampling = Literal["random", "center", "begin", "dense", "segments"]
-Loop = Literal["taken", "span"]
+Sampling = Literal[*vocabulary.SAMPLINGS]
+Loop = Literal[*vocabulary.LOOPS]
+Backend = Literal[*vocabulary.VIDEO_BACKENDS]
 
 
 class _TrainingParams(DeviceParams):
@@ -36,14 +38,11 @@ class _TrainingParams(DeviceParams):
     )
     channel_order: Literal["rgb", "bgr"] = default("rgb", "order of the channels, of mean and std too: rgb or bgr")
     modality: Literal["rgb", "flow"] = default("rgb", "rgb, or flow: pairs of optical flow beside the frames")
-    sampling: Sampling = default("random", "frames of a training clip: random, center, begin, dense or segments")
+    sampling: Sampling = default("random", f"frames of a training clip: {', '.join(vocabulary.SAMPLINGS)}")
     loop: Loop = default("taken", "short videos repeat their frames after the stride (taken) or before it (span)")
-    crop: Literal[
-        "random_resized", "random", "center", "multi_scale_random", "multi_scale_corner", "multi_scale_center",
-        "multi_scale_fixed",
-    ] = default(
+    crop: Literal[*vocabulary.CROPS] = default(
         "random_resized", "in training: random_resized, random, center, multi_scale_random, …_corner, …_center, …_fixed"
-    )  # fmt: skip
+    )
     scale_min: float = default(0.8, "random_resized: smallest share of the frame's area", gt=0, le=1)
     crop_scales: list[Share] = default(
         [1.0, 0.8409, 0.7071, 0.5946, 0.5],
@@ -61,6 +60,9 @@ class _TrainingParams(DeviceParams):
     mixup: float = default(0.0, "alpha of mixup; 0: none", ge=0)
     cutmix: float = default(0.0, "alpha of CutMix; 0: none. With mixup too, each batch takes one of them", ge=0)
     batch_size: Positive = default(16, "clips of a batch")
+    last_batch: Literal["spread", "keep", "drop"] = default(
+        "spread", "clips that do not fill a batch: spread over the last two batches, keep (a small batch) or drop"
+    )
     accumulate: Positive = default(1, "batches whose gradients are summed before a step")
     epochs: Positive = default(8, "passes over the training videos")
     optimizer: Literal["sgd", "adamw"] = default("adamw", "sgd or adamw")
@@ -69,6 +71,9 @@ class _TrainingParams(DeviceParams):
     dampening: Share = default(0.0, "sgd")
     nesterov: bool = default(False, "sgd")
     weight_decay: float = default(0.01, "L2 penalty (sgd) or decoupled decay (adamw)", ge=0)
+    no_decay: Literal["none", "norms_and_biases"] = default(
+        "none", "parameters without weight decay: none, or norms_and_biases"
+    )
     schedule: Literal["cosine", "multistep", "plateau", "constant"] = default(
         "cosine", "of the learning rate: cosine, multistep, plateau or constant"
     )
@@ -79,9 +84,13 @@ class _TrainingParams(DeviceParams):
     label_smoothing: Annotated[Share, Field(lt=1)] = default(0.0, "share of the label spread over all classes")
     clip_grad: float = default(0.0, "largest norm of the gradient; 0: no limit", ge=0)
     checkpoint_every: int = default(0, "also keep a checkpoint every so many epochs; 0: last and best alone", ge=0)
+    checkpoint_minutes: float = default(
+        30.0, "a long epoch also writes last.pt every so many minutes; 0: at its end alone", ge=0
+    )
     resume: str = default("auto", "auto: go on where this run folder stopped; never; or a checkpoint's path")
     max_replacements: int = default(10, "tries to replace a clip that cannot be decoded", ge=0)
     num_workers: int = default(2, "processes that decode", ge=0)
+    video_backend: Backend = default("auto", "what decodes video files: auto (pyav), pyav or decord")
     timeout: float = default(60.0, "seconds for one clip before its video counts as undecodable", gt=0)
     seed: int = default(0, "of weights, order, clips and crops", ge=0)
 

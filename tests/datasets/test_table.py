@@ -7,7 +7,7 @@ from videofiles import write_video
 
 from actlib.datasets import own_videos as build
 from actlib.datasets import table
-from actlib.datasets.table import DataError
+from actlib.datasets.errors import DataError
 
 HEADER = ",".join(table.COLUMNS)
 

@@ -18,7 +18,8 @@ from actlib.datasets.clips.loaders import EvaluationViews
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.dataset_info import Card
-from actlib.datasets.table import COLUMNS, DataError, class_names, read_table, rows_of
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import COLUMNS, class_names, read_table, rows_of
 from actlib.datasets.video.flow_folders import pictures
 from actlib.datasets.video.reader import read_frames
 from actlib.loops.evaluate import NOT_FINITE, evaluate, frames_of, network_of, protocols_of

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from vectors import create_on_meta
 
-from actlib.datasets.table import DataError, read_table, rows_of, write_table
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import read_table, rows_of, write_table
 from actlib.loops import finetune
 from actlib.loops.evaluate import evaluate
 from actlib.loops.job import prepare, training_data

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.dataset_info import Card, mirrored_names, write_card
-from actlib.datasets.table import DataError, read_table, write_table
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import read_table, write_table
 from actlib.loops import train as loop
 from actlib.loops.job import BEFORE, prepare, training_data
 from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint, save_checkpoint

@@ -13,7 +13,8 @@ import torch
 
 from actlib.compute.device import to_float
 from actlib.compute.execution import Execution
-from actlib.datasets.table import DataError, read_table, write_table
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import read_table, write_table
 from actlib.loops.evaluate import evaluate, protocols_of
 from actlib.loops.optim import Schedule, make_optimizer
 from actlib.loops.train import TrainingError, train

@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.sampling import training_window
 from actlib.datasets.clips.transforms import as_clip
-from actlib.datasets.table import DataError
-from actlib.datasets.video.pyav_reader import VideoError
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.reader import MODALITIES, read_frames
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from actlib.datasets.catalog import Dataset, find_dataset, plain_name
+from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.lists import by_author as lists
 from actlib.datasets.lists.coverage import availability, coverage, make_card
 from actlib.datasets.lists.find_videos import find_videos
@@ -31,7 +32,6 @@ from actlib.datasets.lists.json_lists import (  # fmt: skip
 )
 from actlib.datasets.lists.numbered import read_class_names, read_index_lists
 from actlib.datasets.lists.source import Source, check_ids, label_problem
-from actlib.datasets.table import DataError, raise_problems
 
 __all__ = [
     "RULES", "Annotations", "availability", "coverage", "exchange_json", "find_videos", "make_card",

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from actlib.datasets.catalog import Dataset
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.source import (  # fmt: skip
     SUBSET_WORDS,
     Source,
@@ -25,7 +26,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
     whole,
     with_unique_ids,
 )
-from actlib.datasets.table import SUBSETS, DataError
+from actlib.datasets.table import SUBSETS
 
 Listing = tuple[list[str], pd.DataFrame]
 _BY_LABEL = ("video_id", "label", "subset", "file", "line")

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.source import drop_suffix
-from actlib.datasets.table import COLUMNS, VIDEO_SUFFIXES, DataError
+from actlib.datasets.table import COLUMNS, VIDEO_SUFFIXES
 
 _FRAME = re.compile(r"[A-Za-z_-]*\d+(?:_[xy])?\.(?:jpe?g|png)", re.IGNORECASE)
 _TIMES = re.compile(r"(.{11})_\d{6}_\d{6}")  # Kinetics: the YouTube id and the seconds that were cut

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from actlib.datasets.catalog import Dataset
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.source import (  # fmt: skip
     SUBSET_WORDS,
     Source,
@@ -24,7 +25,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
     read_text,
     with_unique_ids,
 )
-from actlib.datasets.table import SUBSETS, DataError
+from actlib.datasets.table import SUBSETS
 from actlib.files import write_json
 
 Listing = tuple[list[str], pd.DataFrame]

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.source import (  # fmt: skip
     Source,
     check_path,
@@ -25,7 +26,6 @@ from actlib.datasets.lists.source import (  # fmt: skip
     whole,
     with_unique_ids,
 )
-from actlib.datasets.table import DataError
 
 _CLASS_FILES = r".*(label|labels|label_map|category|categories|classind|classes|class_list)\.(txt|csv|json)"
 _NUMBER = re.compile(r"(\d{1,9})(?:\.0*)?")  # some writers keep labels as 5.0

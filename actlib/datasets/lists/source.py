@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from actlib.datasets.table import SUBSET_NAMES, SUBSETS, VIDEO_SUFFIXES, DataError
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import SUBSET_NAMES, SUBSETS, VIDEO_SUFFIXES
 
 # Columns of the listed videos. `hint`: the path as the list has it, "" if it has none. `start`, `end`: frames from 0,
 # `end` exclusive; `time_start`, `time_end`: seconds; empty = the whole video. `file`, `line`: where it stands.

@@ -16,12 +16,12 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+from actlib.datasets.errors import DataError
 from actlib.datasets.prepare.journal import Journal, fingerprint
 from actlib.datasets.prepare.layout import JOURNAL, Job, StorageOptions, claim_root, jobs
 from actlib.datasets.prepare.probe import QUARANTINE
 from actlib.datasets.prepare.workers import run_all
 from actlib.datasets.prepare.write import convert_video, remove_partial
-from actlib.datasets.table import DataError
 from actlib.datasets.video import lmdb_store
 from actlib.datasets.video.pyav_reader import VideoInfo
 from actlib.datasets.video.reader import split_lmdb

@@ -100,7 +100,7 @@ def jobs(table: "pd.DataFrame", options: StorageOptions) -> tuple[list[Job], lis
     Rows that share a file (segments of one video) share a job, for lmdb those of a subset. Raises DataError when a
     column that probing fills in is empty.
     """
-    from actlib.datasets.table import DataError
+    from actlib.datasets.errors import DataError
 
     for name in ("num_frames", "width", "height"):
         unknown = table.loc[table[name].isna(), "path"]
@@ -141,7 +141,7 @@ def file_name(text: str) -> str:
 
 def claim_root(options: StorageOptions) -> None:
     """Note in the folder what it is made by. Raises DataError when it was made otherwise or holds something else."""
-    from actlib.datasets.table import DataError
+    from actlib.datasets.errors import DataError
 
     root = Path(options.root)
     path = root / OPTIONS

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from actlib.datasets.clips import sampling
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare.convert import Conversion, convert_together
 from actlib.datasets.prepare.layout import StorageOptions, stored_bytes
-from actlib.datasets.table import DataError
 from actlib.datasets.video import lmdb_store
 from actlib.datasets.video import reader as sources
-from actlib.datasets.video.pyav_reader import VideoError
 from actlib.datasets.video.reader import split_lmdb
 
 COLUMNS = ["storage", "clips_per_s", "times_original", "mb", "share_of_original", "estimated_gb", "note"]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from actlib.datasets.video.pyav_reader import VideoError
+from actlib.datasets.errors import VideoError
 
 # Errors that the next video would meet as well: a full disk, a folder that may not be written to.
 _STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -95,7 +95,7 @@ class _Worker:
             return {"reason": f"the decoder crashed ({f'signal {-status}' if status < 0 else f'exit status {status}'})"}
         answer = json.loads(answer)
         if "stop" in answer:
-            from actlib.datasets.table import DataError
+            from actlib.datasets.errors import DataError
 
             raise DataError(answer["stop"])
         return answer
@@ -189,7 +189,7 @@ def _serve(module: str, function: str):
 
 def _answer_to(error: Exception) -> dict:
     """A `reason` for this video alone, or a reason to `stop`."""
-    from actlib.datasets.table import DataError  # pandas comes with it: only a process that needs it waits for that
+    from actlib.datasets.errors import DataError  # pandas comes with it: only a process that needs it waits for that
 
     if isinstance(error, DataError):
         return {"stop": str(error)}

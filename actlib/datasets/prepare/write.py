@@ -16,10 +16,10 @@ import av
 import numpy as np
 from PIL import Image
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.prepare.layout import BLOCK, Job, StorageOptions
 from actlib.datasets.video import reader as sources
 from actlib.datasets.video.frame_folders import resized
-from actlib.datasets.video.pyav_reader import VideoError
 from actlib.files import write_text
 
 _CHUNK_BYTES = 64 << 20  # decoded frames that are held at a time

@@ -14,7 +14,8 @@ import re
 import numpy as np
 import torch  # noqa: F401 -- decord loaded before torch hangs or crashes the process (decord issues 251, 263, 293)
 
-from actlib.datasets.video.pyav_reader import VideoError, check_file, check_range
+from actlib.datasets.errors import VideoError
+from actlib.datasets.video.pyav_reader import check_file, check_range
 
 # Read by decord once, when it is loaded. 0 makes an undecodable frame an error; by default decord steps back and
 # returns an earlier one. DECORD_EOF_RETRY_MAX stays at its 10240: below a file's number of packets, sound files fail

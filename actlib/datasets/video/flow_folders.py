@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from actlib.datasets.table import DataError
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.frame_folders import last_change, resized
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo
+from actlib.datasets.video.pyav_reader import VideoInfo
 from actlib.files import write_text
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo, check_range
+from actlib.datasets.errors import VideoError
+from actlib.datasets.video.pyav_reader import VideoInfo, check_range
 
 # What is looked for first where a file n_frames tells how many there are: then the folder need not be listed.
 _USUAL = (("image_", 5), ("", 5), ("img_", 5))

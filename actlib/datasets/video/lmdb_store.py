@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from actlib.datasets.table import DataError
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.frame_folders import decode_picture, distinct_frames
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo, check_range
+from actlib.datasets.video.pyav_reader import VideoInfo, check_range
 from actlib.datasets.video.reader import split_lmdb
 
 MAX_KEY = 511  # bytes, LMDB's own limit

@@ -21,21 +21,10 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.video import time_limit as guard
 
 BACKENDS = ("pyav", "decord")
-
-
-class VideoError(RuntimeError):
-    """A video that cannot be opened or read: `.path` says which, `.reason` why."""
-
-    def __init__(self, path: str | Path, reason: str):
-        super().__init__(f"{path}: {reason}")
-        self.path = str(path)
-        self.reason = reason
-
-    def __reduce__(self):
-        return type(self), (self.path, self.reason)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.video import pyav_reader as video
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo
+from actlib.datasets.video.pyav_reader import VideoInfo
 
 MODALITIES = ("rgb", "flow")
 

@@ -14,9 +14,8 @@ from actlib.datasets import table
 from actlib.datasets.clips.loaders import EvaluationViews, TrainingClips, _Paths, evaluation_loader, training_loader
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import eval_crops, train_transform
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare import probe as prepare
-from actlib.datasets.table import DataError
-from actlib.datasets.video.pyav_reader import VideoError
 
 SIZE = {"num_frames": 8, "frame_stride": 2, "short_side": 40, "crop_size": 32}
 

@@ -6,8 +6,8 @@ import re
 import pytest
 from annotationfiles import DATA, kinetics, something_v2, write, write_file
 
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.annotations import read_annotations
-from actlib.datasets.table import DataError
 
 
 def problems(dataset, path, **options) -> str:

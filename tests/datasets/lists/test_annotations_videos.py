@@ -10,10 +10,11 @@ from annotationfiles import DATA, kinetics, write, write_file
 from PIL import Image
 
 from actlib.datasets.dataset_info import read_card, write_card
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists import find_videos as annotation_videos
 from actlib.datasets.lists.annotations import availability, coverage, find_videos, make_card, read_annotations
 from actlib.datasets.own_videos import from_folders
-from actlib.datasets.table import COLUMNS, DataError, read_table, write_table
+from actlib.datasets.table import COLUMNS, read_table, write_table
 from actlib.datasets.video import lmdb_store
 from actlib.datasets.video.pyav_reader import VideoInfo
 

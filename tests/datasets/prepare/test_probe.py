@@ -9,8 +9,8 @@ from PIL import Image
 from videofiles import frame_image, rotate, write_missing_frames, write_video
 from workertasks import processes
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.prepare.probe import probe_file, probe_table
-from actlib.datasets.video.pyav_reader import VideoError
 
 COLUMNS = ["video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height"]
 
@@ -65,7 +65,7 @@ def test_a_script_without_main_guard_elsewhere(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import pandas as pd\n"
-        "from actlib.datasets.prepare import probe_table\n"
+        "from actlib.datasets.prepare.probe import probe_table\n"
         "readable, quarantine = probe_table(pd.read_csv('table.csv'))\n"
         "print(readable.num_frames.tolist(), len(quarantine))\n"
     )

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from videofiles import frame_number, rotate, truncate, write_missing_frames, write_video
 
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare import storage
 from actlib.datasets.prepare.journal import Journal, fingerprint
 from actlib.datasets.prepare.layout import JOURNAL, Job, claim_root, file_name, jobs
 from actlib.datasets.prepare.write import convert_video
-from actlib.datasets.table import COLUMNS, DataError
+from actlib.datasets.table import COLUMNS
 from actlib.datasets.video import pyav_reader as video
 from actlib.datasets.video import reader as sources
-from actlib.datasets.video.pyav_reader import VideoError
 
 
 def convert(source, target, storage_name="short_gop", replace=False, num_frames=None, **options):

@@ -15,9 +15,10 @@ import pytest
 from videofiles import frame_number, write_missing_frames, write_video
 
 from actlib.analysis.plots import storage as storage_plots
+from actlib.datasets.errors import DataError
 from actlib.datasets.prepare import storage
 from actlib.datasets.prepare.convert import Conversion
-from actlib.datasets.table import COLUMNS, DataError, read_table, write_table
+from actlib.datasets.table import COLUMNS, read_table, write_table
 from actlib.datasets.video import reader as sources
 
 SCRIPT = """

@@ -14,8 +14,8 @@ import pytest
 import workertasks
 from workertasks import processes
 
+from actlib.datasets.errors import DataError
 from actlib.datasets.prepare.workers import run_all
-from actlib.datasets.table import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_an_interrupt_leaves_nothing_running():
 
 def test_workers_end_with_who_asked():
     """Killed, not closed: what they are at must not go on beside the next run."""
-    script = "import workertasks; from actlib.datasets.workers import run_all\n"
+    script = "import workertasks; from actlib.datasets.prepare.workers import run_all\n"
     script += "list(run_all(workertasks.do, [{'number': 0, 'wait': 300}] * 2, workers=2, timeouts=[300] * 2))"
     asking = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 60

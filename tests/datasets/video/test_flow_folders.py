@@ -7,9 +7,9 @@ from PIL import Image
 from videofiles import write_video
 
 from actlib.datasets.clips.transforms import mirror
-from actlib.datasets.table import DataError
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video import flow_folders as flow
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo
+from actlib.datasets.video.pyav_reader import VideoInfo
 
 SIZE = (16, 24)  # H, W
 

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from videofiles import frame_image, frame_number
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.video import frame_folders
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo
+from actlib.datasets.video.pyav_reader import VideoInfo
 
 
 def write_folder(folder, form="image_{:05d}.jpg", count=6, first=1, n_frames=None, size=(64, 48)):

@@ -12,10 +12,10 @@ from videofiles import frame_image, frame_number
 
 lmdb = pytest.importorskip("lmdb")
 
-from actlib.datasets.table import DataError  # noqa: E402
+from actlib.datasets.errors import DataError, VideoError  # noqa: E402
 from actlib.datasets.video import lmdb_store  # noqa: E402 -- after the check that the extra is there
 from actlib.datasets.video import reader as sources  # noqa: E402
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo  # noqa: E402
+from actlib.datasets.video.pyav_reader import VideoInfo  # noqa: E402
 
 INFO = VideoInfo(num_frames=5, fps=25.0, width=64, height=48)
 

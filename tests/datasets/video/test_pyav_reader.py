@@ -20,9 +20,10 @@ from videofiles import (
     write_video,
 )
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.video import pyav_reader as video
 from actlib.datasets.video import reader as sources
-from actlib.datasets.video.pyav_reader import VideoError, VideoInfo, probe, read_frames
+from actlib.datasets.video.pyav_reader import VideoInfo, probe, read_frames
 
 ZOO = {
     "plain.mp4": {},

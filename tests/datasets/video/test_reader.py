@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from videofiles import frame_image, frame_number, write_video
 
+from actlib.datasets.errors import VideoError
 from actlib.datasets.video import pyav_reader as video
 from actlib.datasets.video import reader as sources
-from actlib.datasets.video.pyav_reader import VideoError
 
 
 def write_pairs(folder, count=6):

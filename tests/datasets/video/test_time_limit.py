@@ -14,9 +14,10 @@ from PIL import Image
 from videofiles import frame_image, write_missing_frames, write_video
 
 from actlib.datasets.clips.loaders import TrainingClips, training_loader
+from actlib.datasets.errors import VideoError
 from actlib.datasets.table import COLUMNS
 from actlib.datasets.video import time_limit as guard
-from actlib.datasets.video.pyav_reader import VideoError, read_frames
+from actlib.datasets.video.pyav_reader import read_frames
 
 
 def test_results_and_errors_come_through_and_the_thread_is_used_again():

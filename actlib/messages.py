@@ -1,0 +1,34 @@
+"""Sentences that many errors share: the nearest names, long lists cut short, all problems of a file at once.
+
+This module knows nobody else in the package; everybody may use it.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+PROBLEMS_SHOWN = 20
+
+
+def near_names(wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
+    """At most `count` of `names` that are like `wrong`, the most alike first."""
+    return difflib.get_close_matches(wrong, list(names), n=count, cutoff=cutoff)
+
+
+def did_you_mean(wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> str:
+    """`; did you mean a or b?` with the nearest of `names`; empty where none is like it."""
+    near = near_names(wrong, names, count, cutoff)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def listed(names: Sequence, most: int = 8, quote: bool = False) -> str:
+    """The first `most` of `names` in one line, and how many more there are. `quote`: each as Python writes it."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(repr(each) if quote else str(each) for each in names[:most]) + more
+
+
+def problems_in_words(source, problems: Sequence[str]) -> str:
+    """`source: n problems`, then a line each; of more than PROBLEMS_SHOWN the first ones."""
+    lines = [f"{source}: {len(problems):,} problem{'s' if len(problems) > 1 else ''}"]
+    lines += [f"  - {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    more = len(problems) - PROBLEMS_SHOWN
+    return "\n".join(lines + ([f"  … and {more:,} more"] if more > 0 else []))
