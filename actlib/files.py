@@ -1,17 +1,20 @@
-"""Writing files so that a reader never sees half of one.
+"""Writing files so that a reader never sees half of one; reading JSON strictly.
 
 Whatever writes here writes to a temporary name in the target's own folder and renames it into place, which
 is atomic on a local file system: after a crash the old content is still there, or the new one, whole.
-This module knows nobody else in the package; everybody may use it.
+This module knows `messages` alone in the package; everybody may use it.
 """
 
 import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+
+from actlib.messages import kind_of, listed
 
 
 @contextmanager
@@ -55,6 +58,38 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, value) -> Path:
     """Strict JSON: a NaN is an error here, not a file that other programs cannot read."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_json(text: str) -> tuple[object, list[str]]:
+    """(value, doubled): what a JSON text says, and the keys that stand more than once in one of its mappings, of which
+    `value` has the last. Raises json.JSONDecodeError (a ValueError), whose `lineno` and `msg` say what is wrong where.
+    """
+    doubled: list[str] = []
+
+    def mapping(items: list[tuple]) -> dict:
+        made = dict(items)
+        if len(made) < len(items):
+            doubled.extend(key for key, count in Counter(key for key, _ in items).items() if count > 1)
+        return made
+
+    return json.loads(text, object_pairs_hook=mapping), doubled
+
+
+def read_mapping(path: str | Path) -> dict:
+    """The mapping that a JSON file holds.
+
+    Raises FileNotFoundError, and ValueError for anything else than a mapping without doubled keys. The message is the
+    reason alone: the caller names the file, raises an error of its own kind and says what to do.
+    """
+    try:
+        value, doubled = parse_json(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a mapping, found {kind_of(value)}")
+    if doubled:
+        raise ValueError(f"{listed(doubled)}: stands there more than once")
+    return value
 
 
 def put_aside(folder: str | Path) -> Path:

@@ -14,9 +14,12 @@ def near_names(wrong: str, names: Iterable[str], count: int = 3, cutoff: float =
     return difflib.get_close_matches(wrong, list(names), n=count, cutoff=cutoff)
 
 
-def did_you_mean(wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> str:
-    """`; did you mean a or b?` with the nearest of `names`; empty where none is like it."""
-    near = near_names(wrong, names, count, cutoff)
+def did_you_mean(
+    wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6, *, quote: bool = False
+) -> str:
+    """`; did you mean a or b?` with the nearest of `names`; empty where none is like it. `quote`: each as Python
+    writes it."""
+    near = [repr(each) if quote else each for each in near_names(wrong, names, count, cutoff)]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -24,6 +27,12 @@ def listed(names: Sequence, most: int = 8, quote: bool = False) -> str:
     """The first `most` of `names` in one line, and how many more there are. `quote`: each as Python writes it."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(repr(each) if quote else str(each) for each in names[:most]) + more
+
+
+def kind_of(value) -> str:
+    """What kind of value this is, for `expected …, found …`: nothing (None), a list, a dict, an int, …"""
+    name = type(value).__name__
+    return "nothing" if value is None else f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 def problems_in_words(source, problems: Sequence[str]) -> str:

@@ -1,11 +1,10 @@
-"""The data set's card, `dataset.json` beside `table.csv`: what its table alone does not tell.
+"""`dataset.json` beside `table.csv`: what the table alone does not tell of a data set.
 
 Its classes in index order (a class list file has its own order, and published weights follow it), how many videos
-were published, listed, found and readable, and what a mirrored video is called. Written by notebook 01, read by all
-others: every accuracy says of how many videos it is.
+were published, listed, found and readable, and what a mirrored video is called. Notebook 01 writes it, all others
+read it: every accuracy says of how many videos it is.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import pandas as pd
 from actlib.datasets.catalog import mirrored_names
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import class_names
-from actlib.files import write_json
+from actlib.files import read_mapping, write_json
+from actlib.messages import listed
 
 NAME = "dataset.json"
 
 
 @dataclass
-class Card:
+class DatasetInfo:
     """`classes`: names, a name's place is its index. `videos`: by subset, the numbers of videos `published` (by the
     data set's authors; None if unknown), `listed` (in the annotation files), `found` and `readable`. `mirrored`: the
     class that a mirrored video of a class shows, where that is another one; that need not be one of `classes`, and then
@@ -34,34 +34,34 @@ class Card:
     storage: str = "original"
 
     def expected(self, subset: str) -> int | None:
-        """How many videos of `subset` there should be: as many as were listed; None if the card does not tell."""
+        """How many videos of `subset` there should be: as many as were listed; None if that is not known."""
         return (self.videos.get(subset) or {}).get("listed")
 
 
-def write_card(card: Card, folder: str | Path) -> Path:
-    """Write the card into the folder of its table."""
-    return write_json(Path(folder) / NAME, asdict(card))
+def write_dataset_info(info: DatasetInfo, folder: str | Path) -> Path:
+    """Write `info` into the folder of its table."""
+    return write_json(Path(folder) / NAME, asdict(info))
 
 
-def read_card(table_path: str | Path, table: pd.DataFrame) -> Card:
-    """The card beside `table_path`. Without one (a table of another origin): the classes by name, all videos of the
-    table listed, mirrored classes guessed from left and right in their names.
+def read_dataset_info(table_path: str | Path, table: pd.DataFrame) -> DatasetInfo:
+    """What `dataset.json` beside `table_path` says. Without one (a table of another origin): the classes by name, all
+    videos of the table listed, mirrored classes guessed from left and right in their names.
 
-    Raises DataError for a damaged card, and for labels of the table that are not among its classes.
+    Raises DataError for a damaged file, and for labels of the table that are not among its classes.
     """
     path = Path(table_path).resolve().parent / NAME
     if not path.is_file():
-        listed = {subset: {"listed": int(count)} for subset, count in table["subset"].value_counts().items()}
+        videos = {subset: {"listed": int(count)} for subset, count in table["subset"].value_counts().items()}
         classes = class_names(table)
-        return Card(path.parent.name, path.parent.name, classes, listed, mirrored_names(classes))
+        return DatasetInfo(path.parent.name, path.parent.name, classes, videos, mirrored_names(classes))
     try:
-        card = Card(**json.loads(path.read_text(encoding="utf-8")))
+        info = DatasetInfo(**read_mapping(path))
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: not a data set's card ({error}); run notebook 01_data_prep again") from error
-    unknown = sorted(set(table["label"]) - set(card.classes))
+        raise DataError(f"{path}: does not describe a data set ({error}); run notebook 01_data_prep again") from error
+    unknown = sorted(set(table["label"]) - set(info.classes))
     if unknown:
         raise DataError(
-            f"{table_path}: label {', '.join(map(repr, unknown[:5]))} is not among the {len(card.classes)} classes "
+            f"{table_path}: label {listed(unknown, 5, quote=True)} is not among the {len(info.classes)} classes "
             f"of {path}; run notebook 01_data_prep again, or delete {path.name}"
         )
-    return card
+    return info

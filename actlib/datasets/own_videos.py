@@ -1,12 +1,14 @@
 """Annotation tables of people's own videos: a folder of class folders, or a CSV of path, label and subset."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from actlib.datasets.errors import DataError, raise_problems
-from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES
+from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES, problems_of
 
 
 def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -21,37 +23,31 @@ def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 
     if min(validation, testing) < 0 or validation + testing >= 1:
         raise DataError(f"validation {validation:g} and testing {testing:g}: fractions from 0, together below 1")
     tops = _subfolders(root)
+    classes = [(folder, "") for folder in tops]
     if tops and all(top.name.lower() in SUBSET_NAMES for top in tops):
-        found = [
-            (video, folder.name, SUBSET_NAMES[top.name.lower()])
-            for top in tops
-            for folder in _subfolders(top)
-            for video in _videos(folder)
-        ]
-        empty = [folder for top in tops for folder in _subfolders(top) if not _videos(folder)]
-    else:
-        rng = np.random.default_rng(seed)
-        found = [
-            (video, folder.name, subset)
-            for folder in tops
-            for video, subset in _split(_videos(folder), validation, testing, rng)
-        ]
-        empty = [folder for folder in tops if not _videos(folder)]
+        classes = [(folder, SUBSET_NAMES[top.name.lower()]) for top in tops for folder in _subfolders(top)]
+    rng = np.random.default_rng(seed)
     suffixes = " ".join(sorted(VIDEO_SUFFIXES))
-    raise_problems(
-        root, [f"{folder.relative_to(root)}: no video in this class folder ({suffixes})" for folder in empty]
-    )
-    if not found:
+    paths, labels, subsets, problems = [], [], [], []
+    for folder, subset in classes:
+        videos = _videos(folder)
+        if not videos:
+            problems.append(f"{folder.relative_to(root)}: no video in this class folder ({suffixes})")
+        paths += videos
+        labels += [folder.name] * len(videos)
+        subsets += [subset] * len(videos) if subset else _split(len(videos), validation, testing, rng)
+    raise_problems(root, problems)
+    if not paths:
         raise DataError(f"{root}: no class folders with videos; expected {root.name}/<class>/<video> ({suffixes})")
-    return _table(found, root)
+    return _table(paths, labels, subsets, root)
 
 
 def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
     """A table from a CSV with the columns path, label, subset (and, if there, video_id, start, end).
 
     Paths are relative to `root`, by default the CSV's folder. Subsets may be called train, val, test.
-    Raises DataError, all problems at once with their lines, for missing columns, empty fields, unknown
-    subsets, missing files and doubled ids.
+    Raises DataError, all problems at once with their lines, for missing columns and files, and for what
+    `table.problems_of` finds: empty fields, unknown subsets, doubled ids, bad segments.
     """
     csv = Path(csv)
     if not csv.is_file():
@@ -64,25 +60,14 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
             f"{csv}: no column {', '.join(missing)} in its first line ({', '.join(rows.columns)}); "
             "expected path,label,subset"
         )
-    problems = []
-    for line, row in enumerate(rows.itertuples(index=False), start=2):
-        problems += [f"line {line}: {name} is empty" for name in ("path", "label") if not getattr(row, name).strip()]
-        if row.subset.strip().lower() not in SUBSET_NAMES:
-            problems.append(f"line {line}: subset {row.subset!r}: expected one of {', '.join(SUBSET_NAMES)}")
-        if row.path.strip() and not (root / row.path).is_file():
-            problems.append(f"line {line}: no file {root / row.path}")
-    if "video_id" in rows.columns:
-        doubled = rows.index[rows["video_id"].duplicated()]
-        problems += [f"line {row + 2}: video_id {rows['video_id'][row]!r} stands twice" for row in doubled]
-    raise_problems(csv, problems)
-    found = [
-        (root / row.path, row.label.strip(), SUBSET_NAMES[row.subset.strip().lower()])
-        for row in rows.itertuples(index=False)
-    ]
-    table = _table(found, root)
+    subsets = rows["subset"].str.strip().str.lower().map(SUBSET_NAMES).fillna(rows["subset"])
+    table = _table([root / path for path in rows["path"]], rows["label"].str.strip(), subsets, root)
+    table["path"] = table["path"].where(rows["path"].str.strip() != "", "")
     for name in ("video_id", "start", "end"):
         if name in rows.columns:
-            table[name] = rows[name] if name == "video_id" else pd.to_numeric(rows[name])
+            table[name] = rows[name] if name == "video_id" else rows[name].where(rows[name].str.strip() != "")
+    lost = [(line, path) for line, path in enumerate(table["path"], start=2) if path and not os.path.isfile(path)]
+    raise_problems(csv, problems_of(table) + [f"line {line}: no file {path}" for line, path in lost])
     return table
 
 
@@ -105,30 +90,23 @@ def _videos(folder: Path) -> list[Path]:
     )
 
 
-def _split(videos: list[Path], validation: float, testing: float, rng) -> list[tuple[Path, str]]:
-    """Give each video of one class its subset; training keeps at least one."""
-    order = rng.permutation(len(videos))
-    subsets = ["training"] * len(videos)
-    free = iter(order[: max(0, len(videos) - 1)])
+def _split(count: int, validation: float, testing: float, rng: np.random.Generator) -> list[str]:
+    """The subset of each of the `count` videos of one class; training keeps at least one."""
+    subsets = ["training"] * count
+    free = iter(rng.permutation(count)[: max(0, count - 1)])
     for name, fraction in (("validation", validation), ("testing", testing)):
-        wanted = max(1, round(fraction * len(videos))) if fraction > 0 else 0
+        wanted = max(1, round(fraction * count)) if fraction > 0 else 0
         for _, index in zip(range(wanted), free):
             subsets[index] = name
-    return list(zip(videos, subsets))
+    return subsets
 
 
-def _table(found: list[tuple[Path, str, str]], root: Path) -> pd.DataFrame:
+def _table(paths: list[Path], labels: Iterable[str], subsets: Iterable[str], root: Path) -> pd.DataFrame:
     """Rows with absolute paths; ids are the file names without suffix, or the paths below root if those collide."""
-    table = pd.DataFrame(
-        {
-            "video_id": [path.stem for path, _, _ in found],
-            "path": [str(path) for path, _, _ in found],
-            "label": [label for _, label, _ in found],
-            "subset": [subset for _, _, subset in found],
-        }
-    ).reindex(columns=list(COLUMNS))
+    table = pd.DataFrame({"label": labels, "subset": subsets}).reindex(columns=list(COLUMNS))
+    table["video_id"], table["path"] = [path.stem for path in paths], [str(path) for path in paths]
     if table["video_id"].duplicated().any():
-        relative = [path.relative_to(root) if path.is_relative_to(root) else path for path, _, _ in found]
+        relative = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
         table["video_id"] = [str(path.with_suffix("")) for path in relative]
     if table["video_id"].duplicated().any():  # a.mp4 beside a.avi, or one file listed twice
         table["video_id"] += "#" + table.groupby("video_id").cumcount().astype(str)

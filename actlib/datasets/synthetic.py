@@ -9,9 +9,7 @@ Reversing time turns left into right, up into down, clockwise into counterclockw
 gives the state in the middle of the video and the rates of change, so its reversal negates the rates and no more.
 """
 
-import difflib
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -22,13 +20,10 @@ import av
 import numpy as np
 import pandas as pd
 
-from actlib.files import atomic_path, write_json
+from actlib.datasets.vocabulary import LABEL_SETS, SUBSETS
+from actlib.files import atomic_path, read_mapping, write_json
+from actlib.messages import did_you_mean
 
-LABEL_SETS: dict[str, tuple[str, ...]] = {
-    "motion": ("left", "right", "up", "down", "clockwise", "counterclockwise", "grow", "shrink"),
-    "motion_finetune": ("bounce", "zigzag", "orbit", "shake"),
-}
-SUBSETS = ("training", "validation", "testing")
 HEIGHT, WIDTH, NUM_FRAMES, FPS, KEYFRAME_INTERVAL = 128, 128, 32, 16, 16
 RECORD_NAME = "synthetic.json"
 FORMAT_VERSION = 1  # raise it when the same seed would give other videos
@@ -37,6 +32,13 @@ FORMAT_VERSION = 1  # raise it when the same seed would give other videos
 SPEED = (2.0, 4.0)  # px
 SPIN = np.deg2rad((6.0, 10.0))  # 3 frames turn at most 30°: less than half of the 72° of the star, the least of all
 GROWTH = np.array((0.7, 0.98)) / (NUM_FRAMES - 1)  # share of the log-size circle: at most one wrap in a video
+# What a label of the set "motion" means: which rate of the spec, its sign and its size.
+_RATES = {
+    "left": ("vx", -1, SPEED), "right": ("vx", 1, SPEED),
+    "up": ("vy", -1, SPEED), "down": ("vy", 1, SPEED),
+    "clockwise": ("spin", 1, SPIN), "counterclockwise": ("spin", -1, SPIN),
+    "grow": ("growth", 1, GROWTH), "shrink": ("growth", -1, GROWTH),
+}  # fmt: skip
 DIAMETER = (0.27 * HEIGHT, 0.81 * HEIGHT)  # px, of the circle round the shape
 PATCH = 106  # px, even; holds the largest shape
 
@@ -44,8 +46,6 @@ KINDS = ("disc", "square", "triangle", "star", "ring", "cross")
 INTERIORS = ("split", "stripes", "texture")
 NOISE = 7.0  # grey noise is uniform in ±7 of 255 levels
 LUMA = np.array((0.299, 0.587, 0.114))
-_REVERSED = {"left": "right", "up": "down", "clockwise": "counterclockwise", "grow": "shrink"}
-_REVERSED |= {there: here for here, there in _REVERSED.items()}
 # The streams drawn from a spec's seed.
 _LOOK, _NOISE, _SHAKE = range(3)
 
@@ -78,31 +78,18 @@ class MotionSpec:
 def sample_spec(label: str, rng: np.random.Generator) -> MotionSpec:
     """Draw a video of a class of either label set. Raises ValueError for an unknown label."""
     _check_name("label", label, [known for labels in LABEL_SETS.values() for known in labels])
-    spec = MotionSpec(
-        label=label,
-        seed=int(rng.integers(2**63)),
-        x=rng.uniform(0, WIDTH),
-        y=rng.uniform(0, HEIGHT),
-        angle=rng.uniform(0, 2 * np.pi),
-        size=rng.uniform(),
-    )
+    seed, x, y = int(rng.integers(2**63)), rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)
+    spec = MotionSpec(label, seed, x, y, angle=rng.uniform(0, 2 * np.pi), size=rng.uniform())
     return replace(spec, **_sample_motion(label, rng))
 
 
 def _sample_motion(label: str, rng: np.random.Generator) -> dict[str, float]:
     """The fields of a spec that a label decides."""
-    sign = -1 if label in ("left", "up", "counterclockwise", "shrink") else 1
-    match label:
-        case "left" | "right":
-            return {"vx": sign * rng.uniform(*SPEED)}
-        case "up" | "down":
-            return {"vy": sign * rng.uniform(*SPEED)}
-        case "clockwise" | "counterclockwise":
-            return {"spin": sign * rng.uniform(*SPIN)}
-        case "grow" | "shrink":
-            return {"growth": sign * rng.uniform(*GROWTH)}
-        case "shake":
-            return {"amplitude": rng.uniform(7, 14)}
+    if label in _RATES:
+        rate, sign, size = _RATES[label]
+        return {rate: sign * rng.uniform(*size)}
+    if label == "shake":
+        return {"amplitude": rng.uniform(7, 14)}
     phase, turn = rng.uniform(), rng.choice((-1, 1))
     if label == "orbit":
         return {"amplitude": rng.uniform(16, 26), "period": turn * rng.uniform(16, 26), "phase": phase}
@@ -119,17 +106,12 @@ def reverse(spec: MotionSpec) -> MotionSpec:
 
     Raises ValueError for a label whose reversal has no label: those of "motion_finetune".
     """
-    if spec.label not in _REVERSED:
-        raise ValueError(f"no label is the time reversal of {spec.label!r}; reverse() knows {', '.join(_REVERSED)}")
-    return replace(
-        spec,
-        label=_REVERSED[spec.label],
-        vx=-spec.vx,
-        vy=-spec.vy,
-        spin=-spec.spin,
-        growth=-spec.growth,
-        noise_reversed=not spec.noise_reversed,
-    )
+    if spec.label not in _RATES:
+        raise ValueError(f"no label is the time reversal of {spec.label!r}; reverse() knows {', '.join(_RATES)}")
+    rate, sign, _ = _RATES[spec.label]
+    label = next(other for other, (name, turned, _) in _RATES.items() if (name, turned) == (rate, -sign))
+    rates = {name: -getattr(spec, name) for name in ("vx", "vy", "spin", "growth")}
+    return replace(spec, label=label, noise_reversed=not spec.noise_reversed, **rates)
 
 
 def trajectory(spec: MotionSpec) -> dict[str, np.ndarray]:
@@ -287,7 +269,7 @@ def generate(
         for subset, count in videos_per_class.items()
         for video_id in (f"{label}_{subset}_{index:04d}" for index in range(count))
     ]
-    _check_record(root, {"label_set": label_set, "seed": int(seed)})
+    _check_record(root, label_set, int(seed))
     missing = [row for row in rows if not Path(row["path"]).exists()]
     # Threads, not processes: rendering and encoding spend their time outside the interpreter's lock, and a thread is
     # safe in a notebook, in a script without a __main__ guard, and beside libraries that keep threads of their own.
@@ -325,11 +307,11 @@ def _write_video(path: Path, spec: MotionSpec) -> None:
         container.mux(stream.encode())
 
 
-def _check_record(root: Path, identity: dict[str, object]) -> None:
+def _check_record(root: Path, label_set: str, seed: int) -> None:
     """Hold the root's record against what is asked for; write the record into a fresh root."""
     path = root / RECORD_NAME
-    size = {"height": HEIGHT, "width": WIDTH, "num_frames": NUM_FRAMES, "fps": FPS}
-    asked = {"format_version": FORMAT_VERSION} | identity | size
+    asked = {"format_version": FORMAT_VERSION, "label_set": label_set, "seed": seed}
+    asked |= {"height": HEIGHT, "width": WIDTH, "num_frames": NUM_FRAMES, "fps": FPS}
     fix = "give another root, or delete this one to make it anew"
     if not path.exists():
         if any(root.glob("*/*.mp4")):
@@ -337,8 +319,8 @@ def _check_record(root: Path, identity: dict[str, object]) -> None:
         write_json(path, asked)
         return
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        found = read_mapping(path)
+    except ValueError as error:
         raise ValueError(f"{path} is not a JSON object ({error}): {fix}") from error
     for field, value in asked.items():
         if found.get(field) != value:
@@ -348,9 +330,8 @@ def _check_record(root: Path, identity: dict[str, object]) -> None:
 def _check_name(what: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name not in known:
-        nearest = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise ValueError(f"unknown {what} {name!r}; {hint}known: {', '.join(known)}")
+        near = did_you_mean(str(name), known, 1, quote=True)
+        raise ValueError(f"unknown {what} {name!r}{near} (known: {', '.join(known)})")
 
 
 def _check_integer(what: str, value: int, minimum: int) -> None:

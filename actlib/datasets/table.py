@@ -6,7 +6,7 @@ Columns, in this order:
 - `path`: the video file; absolute in memory, relative to the CSV's folder on disk where it lies below it
 - `label`: class name · `subset`: training, validation or testing
 - `start`, `end`: the annotated segment as frame numbers from 0, `end` exclusive; empty on disk = the whole video
-- `num_frames`, `fps`, `width`, `height`: of the file, filled in by `prepare.probe_table`; empty = not probed yet
+- `num_frames`, `fps`, `width`, `height`: of the file, filled in by `prepare.probe.probe_table`; empty = not probed yet
 """
 
 import os
@@ -24,11 +24,10 @@ NUMBERS = COLUMNS[4:]
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts"]
 )
-# What people call the subsets in folder names and CSV files -> ours (those of the ActivityNet JSON).
-SUBSET_NAMES = {
-    **{name: name for name in SUBSETS},
-    **{"train": "training", "val": "validation", "valid": "validation", "test": "testing"},
-}
+# What people call the subsets in folder names and lists -> ours (those of the ActivityNet JSON). The lists of
+# Kinetics-700 have `validate`.
+SUBSET_NAMES = {name: name for name in SUBSETS}
+SUBSET_NAMES |= {"train": "training", "test": "testing"} | dict.fromkeys(("val", "valid", "validate"), "validation")
 _PIECE = 50_000  # rows
 
 
@@ -49,7 +48,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
             "A plain path,label,subset list goes through notebook 01_data_prep first (source: csv)."
         )
     table = _read(path)
-    raise_problems(path, _problems(table))
+    raise_problems(path, problems_of(table))
     return table
 
 
@@ -57,8 +56,7 @@ def _read(path: Path) -> pd.DataFrame:
     """All rows, paths absolute. In pieces: of the strings that are made on the way, only a piece's exist at a time."""
     dtypes = {name: str for name in COLUMNS if name not in NUMBERS}
     names: dict[str, str] = {}  # one object for each label and subset
-    root = path.resolve().parent
-    prefix = os.path.join(root, "")
+    root = str(path.resolve().parent)
     pieces = []
     with pd.read_csv(
         path,
@@ -72,7 +70,7 @@ def _read(path: Path) -> pd.DataFrame:
             for name in ("label", "subset"):
                 shared = [names.setdefault(each, each) for each in piece[name].to_list()]
                 piece[name] = pd.Series(shared, piece.index, dtype=str)
-            paths = [_absolute(each, root, prefix) for each in piece["path"].to_list()]
+            paths = [_absolute(each, root) for each in piece["path"].to_list()]
             piece["path"] = pd.Series(paths, piece.index, dtype=str)
             for name in NUMBERS:
                 if piece[name].dtype.kind in "if":  # exact for all whole numbers below 16 million, in half the memory
@@ -81,26 +79,30 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.concat(pieces, ignore_index=True)
 
 
-def _absolute(name: str, root: Path, prefix: str) -> str:
-    """`name`, relative to `root`, as an absolute path; an empty one stays empty, to be reported. `prefix`: `root` with
-    a slash."""
+def _absolute(name: str, root: str) -> str:
+    """`name`, relative to `root`, as an absolute path; an empty one stays empty, to be reported."""
+    if not name.strip():
+        return name
     # The usual path needs no pathlib, which would take longer than all the rest of reading a table.
-    if os.sep == "/" and name and name[0] not in ". " and "//" not in name and "/./" not in name:
-        return name if name[0] == "/" else prefix + name
-    return str(root / name) if name.strip() else name
+    return os.path.join(root, name) if _is_usual(name) else str(Path(root, name))
 
 
-def _problems(table: pd.DataFrame) -> list[str]:
-    """One sentence for each thing that is wrong, with the line in the CSV (the header is line 1)."""
+def _is_usual(name: str) -> bool:
+    """Whether pathlib would leave the path as it is."""
+    return os.sep == "/" and "//" not in name and "./" not in name
+
+
+def problems_of(table: pd.DataFrame) -> list[str]:
+    """One sentence for each thing that is wrong with a table, with the line in its CSV (the header is line 1). Columns
+    of NUMBERS that were read as texts become numbers in `table`."""
     found: list[tuple[int, str]] = []
 
     def report(mask, describe):
         found.extend((row + 2, describe(table.iloc[row])) for row in np.flatnonzero(np.asarray(mask)))
 
     for name in ("video_id", "path", "label"):
-        report(
-            [not each or each.isspace() for each in table[name].to_list()], lambda row, name=name: f"{name} is empty"
-        )
+        empty = [not each or each.isspace() for each in table[name].to_list()]
+        report(empty, lambda row, name=name: f"{name} is empty")
     report(table["video_id"].duplicated(), lambda row: f"video_id {row.video_id!r} stands twice")
     report(~table["subset"].isin(SUBSETS), lambda row: f"subset {row.subset!r}: expected one of {', '.join(SUBSETS)}")
     for name in NUMBERS:
@@ -111,28 +113,27 @@ def _problems(table: pd.DataFrame) -> list[str]:
     report(table["num_frames"] < 1, lambda row: f"num_frames is {row.num_frames:g}")
     report(
         (table["start"] < 0) | (table["end"] <= table["start"].fillna(0)) | (table["end"] > table["num_frames"]),
-        lambda row: f"segment {row.start:g} to {row.end:g} of a video of {row.num_frames:g} frames",
+        lambda row: f"segment {row.start:g} to {row.end:g}"
+        + (f" of a video of {row.num_frames:g} frames" if row.num_frames > 0 else ""),
     )
     return [f"line {line}: {what}" for line, what in sorted(found)]
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
     """Write `table` as CSV (atomically); paths below the CSV's folder become relative, so the folder can move."""
-    root = Path(path).resolve().parent
-    prefix = os.path.join(root, "")
+    root = str(Path(path).resolve().parent)
     out = table.reindex(columns=list(COLUMNS))
-    out["path"] = [_relative(os.fspath(each), root, prefix) for each in out["path"].to_list()]
+    out["path"] = [_relative(os.fspath(each), root) for each in out["path"].to_list()]
     for name in ("start", "end", "num_frames", "width", "height"):
         out[name] = out[name].astype("Int64")
     return write_with(path, lambda temporary: out.to_csv(temporary, index=False))
 
 
-def _relative(name: str, root: Path, prefix: str) -> str:
-    """`name` as seen from `root`, where it lies below it; `prefix` is `root` with a slash."""
-    if name.startswith(prefix) and os.sep == "/" and "//" not in name and "/." not in name:  # the usual case, quickly
-        return name[len(prefix) :]
-    path = Path(name)
-    absolute = path if path.is_absolute() else path.resolve()
+def _relative(name: str, root: str) -> str:
+    """`name` as seen from `root`, where it lies below it."""
+    if _is_usual(name) and name.startswith(root + "/"):
+        return name[len(root) + 1 :]
+    absolute = Path(name) if os.path.isabs(name) else Path(name).resolve()
     return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
 
 

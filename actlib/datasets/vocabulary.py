@@ -8,6 +8,11 @@ MODALITIES = ("rgb", "flow")
 FLOW_STACK = 5  # consecutive pairs of optical flow that make one input of a network
 CHANNELS = {"rgb": 3, "flow": 2 * FLOW_STACK}  # of the clips of each modality
 VIDEO_BACKENDS = ("auto", "pyav", "decord")  # auto is PyAV: exact in every file, and faster
+LABEL_SETS = {  # of the synthetic videos
+    "motion": ("left", "right", "up", "down", "clockwise", "counterclockwise", "grow", "shrink"),
+    "motion_finetune": ("bounce", "zigzag", "orbit", "shake"),
+}
+FRAME_NAMES = ("image_00001.jpg", "00001.jpg")  # of the first frame in a folder of frames
 STORAGES = ("original", "short_gop", "frames", "lmdb", "flow")
 
 # Frames of a clip.

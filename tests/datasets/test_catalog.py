@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from actlib.datasets.catalog import find_dataset, list_datasets, mirrored_name, mirrored_names
+from actlib.datasets.catalog import Dataset, find_dataset, list_datasets, mirrored_name, mirrored_names
 from actlib.datasets.clips import sampling
+from actlib.datasets.lists.annotations import _READERS
+from actlib.datasets.vocabulary import SUBSETS
 
 NAMES = [
     "kinetics400", "kinetics600", "kinetics700", "mini_kinetics", "ucf101", "hmdb51", "activitynet", "jester",
@@ -19,6 +24,32 @@ RIGHT = "Turning the camera right while filming something"
 def test_all_datasets_are_there():
     assert list_datasets() == NAMES
     assert all(find_dataset(name).name == name for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_entry_is_complete(name):
+    dataset = find_dataset(name)
+    assert dataset.format in _READERS and dataset.unit in ("videos", "segments")
+    assert dataset.title and dataset.files and dataset.layouts
+    assert not dataset.parent or "class_list" in dataset.files
+    assert set(dataset.published_by_split) <= set(range(2, dataset.splits + 1))
+    for split in range(1, dataset.splits + 1):
+        assert tuple(dataset.published_in(split)) == SUBSETS
+    for one, other in dataset.mirrored_pairs:
+        assert mirrored_name(one) == other
+    # One data set's facts are not another's.
+    assert len({find_dataset(each).title for each in NAMES}) == len(NAMES)
+
+
+def test_the_file_of_facts_belongs_to_the_package_and_a_misspelled_field_is_an_error(root):
+    files = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert files["actlib.datasets"] == ["catalog.yaml"]
+    entry = {"name": "x", **yaml.safe_load((root / "actlib/datasets/catalog.yaml").read_text())["hmdb51"]}
+    assert TypeAdapter(Dataset).validate_python(entry).splits == 3
+    with pytest.raises(ValidationError, match="unit_of"):
+        TypeAdapter(Dataset).validate_python({**entry, "unit_of": "videos"})
+    with pytest.raises(ValidationError, match="published.training"):
+        TypeAdapter(Dataset).validate_python({**entry, "published": {"training": "many"}})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +127,7 @@ def test_pairs_need_both_classes_unless_the_data_set_is_known():
     classes = [RIGHT, out, "Unfolding something"]
     assert mirrored_names(classes) == {}
     left = RIGHT.replace("right", "left")
-    # A mini set keeps one of the two: its mirrored videos show a class that is none, and the card must say so.
+    # A mini set keeps one of the two: its mirrored videos show a class that is none, and dataset.json must say so.
     assert mirrored_names(classes, find_dataset("mini_something").mirrored_pairs) == {RIGHT: left}
     assert mirrored_names([*classes, left]) == {RIGHT: left, left: RIGHT}
     # `right out` is no direction, and in the full set too it has no twin.
@@ -113,6 +144,7 @@ def test_pairs_of_jester_in_both_spellings():
 
 
 def test_it_is_imported_in_no_time():
-    code = "import sys, actlib.datasets.catalog; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
+    code = "import sys, actlib.datasets.catalog as catalog; catalog.list_datasets(); "
+    code += "print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

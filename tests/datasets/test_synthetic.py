@@ -70,6 +70,11 @@ def test_a_reversed_spec_renders_the_frames_in_reverse_order(label):
     assert not np.array_equal(render(turned), render(spec))
 
 
+def test_all_rates_of_a_spec_are_reversed():
+    spec = MotionSpec("right", 7, x=20.0, y=3.5, angle=1.0, size=0.5, vx=3.0, vy=-1.0, spin=0.1, growth=0.02)
+    np.testing.assert_array_equal(render(reverse(spec)), render(spec)[::-1])
+
+
 def test_a_label_without_a_reversal_is_refused():
     with pytest.raises(ValueError, match="bounce"):
         reverse(sample_spec("bounce", np.random.default_rng(0)))

@@ -167,6 +167,12 @@ def test_all_problems_of_a_csv_come_at_once(tmp_path):
         build.from_csv(path)
     for words in ("line 2: no file", "line 3: path is empty", "line 4: subset 'holdout'", "line 4: no file"):
         assert words in str(error.value)
+    path.write_text("path,label,subset,start,end\nlist.csv,run,train,soon,9\nlist.csv,run,train,,1O\n")
+    with pytest.raises(DataError, match="2 problems\n.* line 2: start 'soon' is not a number\n.* line 3: end '1O' is "):
+        build.from_csv(path)
+    path.write_text("path,label,subset,start,end\nlist.csv,run,train,9,5\n")
+    with pytest.raises(DataError, match="line 2: segment 9 to 5$"):
+        build.from_csv(path)
     path.write_text("video,class\na,b\n")
     with pytest.raises(DataError, match="no column path, label, subset"):
         build.from_csv(path)

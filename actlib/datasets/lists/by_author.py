@@ -1,36 +1,37 @@
-"""Readers of the lists as each data set's authors publish them, and of the reference codebases' `path start end label`.
+"""Readers of the lists as each data set's authors publish them; those in JSON are in `json_lists`.
 
-Every reader takes a `Source` and answers (classes in index order, listed videos); what is wrong goes to the source.
-An unlabelled video (most test sets) has the label "". The order of the classes is the one that published weights
-follow: of the class list file, or sorted, or of first appearance; each reader says which.
+Every reader takes a `Source` and a `Dataset` and answers (classes in index order, listed videos); what is wrong goes to
+the source. An unlabelled video (most test sets) has the label "". The order of the classes is the one that published
+weights follow: of the class list file, or sorted, or of first appearance; each reader says which.
 """
 
 import re
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from actlib.datasets.catalog import Dataset
 from actlib.datasets.errors import DataError
+from actlib.datasets.lists.class_lists import NUMBER_FIRST, NUMBER_LAST, each_once, numbered_classes
 from actlib.datasets.lists.source import (  # fmt: skip
-    SUBSET_WORDS,
+    ListedVideo,
+    Listing,
     Source,
     check_labels,
     check_path,
-    complete,
     drop_suffix,
     frame,
     label_problem,
-    read_csv,
-    read_lines,
     whole,
     with_unique_ids,
 )
-from actlib.datasets.table import SUBSETS
+from actlib.datasets.table import SUBSET_NAMES
+from actlib.datasets.vocabulary import SUBSETS
 
-Listing = tuple[list[str], pd.DataFrame]
-_BY_LABEL = ("video_id", "label", "subset", "file", "line")
-_BY_PATH = ("video_id", "label", "subset", "hint", "file", "line")
+_NUMBERED = "a number and a class"
+_KINETICS = ("youtube_id", "time_start", "time_end", "label", "split")
 
 
 def read_kinetics(source: Source, dataset: Dataset) -> Listing:
@@ -39,72 +40,55 @@ def read_kinetics(source: Source, dataset: Dataset) -> Listing:
     A video is called `<youtube_id>_<start>_<end>`, six digits each, as the crawlers call it. Classes in the order of
     their first appearance in the training list, as kenshohara/3D-ResNets-PyTorch numbers them.
     """
-    lists = _lists(source, dataset, (".csv",), prefer=re.sub(r"\D", "", dataset.parent or dataset.name))
-    parts = []
-    for subset, path in lists.items():
-        part = _kinetics_at_once(path, subset)
-        parts.append(frame(list(_kinetics_rows(source, path, subset)), _BY_LABEL) if part is None else part)
-    table = pd.concat(parts, ignore_index=True)
+    single = source.path.is_file()  # one file for all subsets: its column split tells them apart
+    digits = re.sub(r"\D", "", dataset.parent or dataset.name)
+    lists = source.lists((".csv",), digits, expected=None if single else dataset) or {"": source.path}
+    table = pd.concat([_kinetics(source, path, subset) for subset, path in lists.items()], ignore_index=True)
     first = next((subset for subset in SUBSETS if (table["subset"] == subset).any()), "")
     classes = [label for label in table.loc[table["subset"] == first, "label"].unique() if label]
     check_labels(source, table, classes, f"the {first} list")
     return classes, table
 
 
-def _kinetics_at_once(path: Path, subset: str) -> pd.DataFrame | None:
-    """The videos of a list in which all is as it should be, some ten times faster than line by line; else None."""
-    try:
-        data = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8", index_col=False, on_bad_lines="error"
-        )
-    except (ValueError, pd.errors.ParserError):  # UnicodeDecodeError is a ValueError
-        return None
-    needed = ["youtube_id", "time_start", "time_end", *(["label"] if subset != "testing" else [])]
-    with path.open("rb") as stream:
-        lines = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-    if not subset or not set(needed) <= set(data.columns) or lines - len(data) not in (0, 1):
-        return None
-    times = [data[name].str.fullmatch(r"\d{1,6}").all() for name in ("time_start", "time_end")]
-    clean = [(data[name] == data[name].str.strip()).all() and (data[name] != "").all() for name in needed]
-    if data.isna().any(axis=None) or not all(times + clean):
-        return None
-    seconds = data["time_start"].str.zfill(6) + "_" + data["time_end"].str.zfill(6)
-    table = pd.DataFrame({"video_id": data["youtube_id"] + "_" + seconds, "subset": subset, "file": path})
-    table["label"] = data["label"].str.strip() if "label" in data.columns else ""
-    return complete(table.assign(line=range(2, len(data) + 2)))
-
-
-def _kinetics_rows(source: Source, path: Path, subset: str):
-    lines = read_csv(source, path)
-    header = [name.lower() for name in lines[0][1]] if lines else []
-    missing = [name for name in ("youtube_id", "time_start", "time_end") if name not in header]
+def _kinetics(source: Source, path: Path, subset: str) -> pd.DataFrame:
+    """The videos of one list, a column at a time: there are half a million. `subset`: "" if the lines say it."""
+    lines = source.read_csv(path)
+    header = [name.lower() for name in next(lines, (1, []))[1]]
+    missing = [name for name in _KINETICS[:3] if name not in header]
     if missing:
         source.problem(path, 1, f"no column {', '.join(missing)}; expected label,youtube_id,time_start,time_end,split")
-        return
-    youtube, start, end = (header.index(name) for name in ("youtube_id", "time_start", "time_end"))
-    label = header.index("label") if "label" in header else None
-    split = header.index("split") if "split" in header else None
-    if label is None and subset != "testing":
+        return frame([])
+    needs_label = subset != "testing"
+    if needs_label and "label" not in header:
         source.problem(path, 1, f"no column label; only a test list may lack it (columns: {', '.join(header)})")
-    for line, fields in lines[1:]:
-        if len(fields) != len(header):
+        needs_label = False  # said once
+    places = {name: header.index(name) for name in _KINETICS if name in header}
+    pick, rows = itemgetter(*places.values()), []
+    for line, fields in lines:
+        if len(fields) == len(header):
+            rows.append((line, *pick(fields)))
+        else:
             what = f"{len(fields)} fields, expected {len(header)} ({','.join(header)})"
             source.problem(path, line, f"{what}; a label with a comma needs quotation marks")
-            continue
-        try:
-            seconds = f"{int(float(fields[start])):06d}_{int(float(fields[end])):06d}"
-        except (ValueError, OverflowError):
-            source.problem(path, line, f"time {fields[start]!r} to {fields[end]!r}: expected whole seconds")
-            continue
-        name = "" if label is None else fields[label]
-        if not name and label is not None and subset != "testing":
-            source.problem(path, line, "label is empty")
-            continue
-        own = subset or (SUBSET_WORDS.get(fields[split].lower(), "") if split is not None else "")
-        if not own:
-            source.problem(path, line, "of which subset? Neither the file's name nor a column split says it")
-            continue
-        yield (f"{fields[youtube]}_{seconds}" if fields[youtube] else "", name, own, path, line)
+    table = pd.DataFrame(rows, columns=["line", *places]).assign(file=path)
+    if "label" not in places:
+        table["label"] = ""
+    split = table["split"].str.lower().map(SUBSET_NAMES).fillna("") if "split" in places else ""
+    table["subset"] = subset or split
+    seconds = table[["time_start", "time_end"]].apply(pd.to_numeric, errors="coerce").astype(float)
+    timed = np.isfinite(seconds).all(axis=1)
+    good = timed & (table["subset"] != "") & ~(needs_label & (table["label"] == ""))
+    for row in table[~good].itertuples():
+        if not timed[row.Index]:
+            what = f"time {row.time_start!r} to {row.time_end!r}: expected whole seconds"
+        elif needs_label and not row.label:
+            what = "label is empty"
+        else:
+            what = "of which subset? Neither the file's name nor a column split says it"
+        source.problem(path, row.line, what)
+    table, digits = table[good], seconds[good].astype(int).astype(str)
+    names = table["youtube_id"] + "_" + digits["time_start"].str.zfill(6) + "_" + digits["time_end"].str.zfill(6)
+    return frame(table.assign(video_id=names.where(table["youtube_id"] != "", "")).drop(columns=digits.columns))
 
 
 def read_ucf101(source: Source, dataset: Dataset) -> Listing:
@@ -113,25 +97,27 @@ def read_ucf101(source: Source, dataset: Dataset) -> Listing:
     Classes in the order of `classInd.txt`. The folder in the path is the class: files of HandstandPushups are called
     v_HandStandPushups_….
     """
-    numbers = _class_numbers(source, source.only(r"classind\.txt", "classInd.txt"))
+    path = source.only(r"classind\.txt", "classInd.txt")
+    numbers = numbered_classes(source, path, NUMBER_FIRST, _NUMBERED)
     classes = list(numbers.values())
     spelled = {name.lower(): name for name in classes}
     rows = []
     for subset, part in (("training", "train"), ("validation", "test")):
         file = f"{part}list{source.split:02d}.txt"
         path = source.only(re.escape(file), file)
-        for line, text in read_lines(source, path):
+        for line, text in source.read_lines(path):
             name, _, number = text.partition(" ")
             hint = check_path(source, path, line, name)
-            label = spelled.get(PurePosixPath(hint).parent.name.lower(), PurePosixPath(hint).parent.name)
-            if number and numbers.get(whole(number)) != label:
-                said = numbers.get(whole(number), "no class")
+            folder = PurePosixPath(hint).parent.name
+            label = spelled.get(folder.lower(), folder)
+            said = numbers.get(whole(number), "no class") if number else label
+            if said != label:
                 source.problem(path, line, f"class {number!r} is {said} in classInd.txt, but the folder says {label!r}")
             elif hint and label not in classes:
                 source.problem(path, line, label_problem(label, classes, "classInd.txt"))
             elif hint:
-                rows.append((drop_suffix(hint.rpartition("/")[2]), label, subset, hint, path, line))
-    return classes, frame(rows, _BY_PATH)
+                rows.append(ListedVideo(drop_suffix(hint.rpartition("/")[2]), label, subset, path, line, hint))
+    return classes, frame(rows)
 
 
 def read_hmdb51(source: Source, dataset: Dataset) -> Listing:
@@ -139,17 +125,17 @@ def read_hmdb51(source: Source, dataset: Dataset) -> Listing:
     files = source.files(rf".+_test_split{source.split}\.txt")
     if not files:
         raise DataError(f"{source.path}: no file <class>_test_split{source.split}.txt; {source.there()}")
-    subsets, rows, classes = {"1": "training", "2": "validation", "0": ""}, [], []
+    subsets, rows, classes = {"1": "training", "2": "validation", "0": ""}, [], set()
     for path in files:
         label = re.sub(r"(?i)_test_split\d+$", "", path.stem)
-        classes.append(label)
-        for line, text in read_lines(source, path):
+        classes.add(label)
+        for line, text in source.read_lines(path):
             name, _, flag = text.rpartition(" ")
             if flag not in subsets or not name.strip():
                 source.problem(path, line, f"{text!r}: expected a file name and 0, 1 or 2")
             elif subsets[flag] and (hint := check_path(source, path, line, name.strip())):
-                rows.append((drop_suffix(hint), label, subsets[flag], f"{label}/{hint}", path, line))
-    return sorted(set(classes)), with_unique_ids(frame(rows, _BY_PATH))
+                rows.append(ListedVideo(drop_suffix(hint), label, subsets[flag], path, line, f"{label}/{hint}"))
+    return sorted(classes), with_unique_ids(frame(rows))
 
 
 def read_jester(source: Source, dataset: Dataset) -> Listing:
@@ -160,26 +146,29 @@ def read_jester(source: Source, dataset: Dataset) -> Listing:
     """
     if not source.files(r"(classind|categories)\.txt"):
         return read_semicolons(source, dataset)
-    numbers = _class_numbers(source, source.only(r"(classind|categories)\.txt", "classInd.txt"))
-    classes, rows = list(numbers.values()), []
-    for subset, path in _lists(source, dataset, (".txt",), prefer=f"list{source.split:02d}").items():
-        for line, text in read_lines(source, path):
+    path = source.only(r"(classind|categories)\.txt", "classInd.txt")
+    numbers = numbered_classes(source, path, NUMBER_FIRST, _NUMBERED)
+    from_0, rows = dict(enumerate(numbers.values())), []
+    for subset, path in source.lists((".txt",), f"list{source.split:02d}", expected=dataset).items():
+        testing = subset == "testing"
+        for line, text in source.read_lines(path):
             name, *fields = text.split()
-            label = "" if not fields and subset == "testing" else None
+            label = "" if testing and not fields else None
             if len(fields) == 1:
                 label = numbers.get(whole(fields[0]))
-            elif len(fields) == 2 and subset == "testing" and (number := whole(fields[1])) is not None:
-                label = classes[number] if number < len(classes) else None
+            elif testing and len(fields) == 2:
+                label = from_0.get(whole(fields[1]))
             if label is None:
-                what = f"expected a video's number and its class's, 1 to {len(classes)} as in classInd.txt"
+                what = f"expected a video's number and its class's, 1 to {len(numbers)} as in classInd.txt"
                 source.problem(path, line, f"{text!r}: {what}")
             else:
-                rows.append((name, label, subset, path, line))
-    table = frame(rows, _BY_LABEL)
-    again = (table["subset"] == "testing") & table["video_id"].isin(table["video_id"][table["subset"] != "testing"])
+                rows.append(ListedVideo(name, label, subset, path, line))
+    table = frame(rows)
+    testing = table["subset"] == "testing"
+    again = testing & table["video_id"].isin(table.loc[~testing, "video_id"])
     if again.any():
         source.notes.append(f"{again.sum():,} test videos stand in the other lists too and count there")
-    return classes, table[~again]
+    return list(numbers.values()), table[~again]
 
 
 def read_semicolons(source: Source, dataset: Dataset) -> Listing:
@@ -188,16 +177,16 @@ def read_semicolons(source: Source, dataset: Dataset) -> Listing:
     Classes sorted by name: so did mit-han-lab/temporal-shift-module, and Jester's classInd.txt has that order too.
     """
     path = source.only(r".*labels\.csv", f"{dataset.name.replace('_', '-')}-labels.csv")
-    lines = read_csv(source, path, delimiter=";", quoted=False)
-    classes = sorted(_unique(source, path, [(line, fields[0]) for line, fields in lines]))
+    lines = source.read_csv(path, delimiter=";", quoted=False)
+    classes = sorted(name for _, name in each_once(source, path, [(line, fields[0]) for line, fields in lines]))
     rows = []
-    for subset, listed in _lists(source, dataset, (".csv",)).items():
-        for line, fields in read_csv(source, listed, delimiter=";", quoted=False):
+    for subset, listed in source.lists((".csv",), expected=dataset).items():
+        for line, fields in source.read_csv(listed, delimiter=";", quoted=False):
             if len(fields) == 1 and subset != "testing" or len(fields) > 2:
                 source.problem(listed, line, f"{';'.join(fields)!r}: expected id;class")
             else:
-                rows.append((fields[0], fields[1] if len(fields) == 2 else "", subset, listed, line))
-    table = frame(rows, _BY_LABEL)
+                rows.append(ListedVideo(fields[0], fields[1] if len(fields) == 2 else "", subset, listed, line))
+    table = frame(rows)
     check_labels(source, table, classes, path.name)
     return classes, table
 
@@ -208,59 +197,16 @@ def read_moments(source: Source, dataset: Dataset) -> Listing:
     Classes in the order of their index. A video's id is its file name; where a name stands in two folders, the path.
     """
     path = source.only(r"moments_categories\.txt", "moments_categories.txt")
-    indexed = {}
-    for line, text in read_lines(source, path):
-        name, _, index = text.rpartition(",")
-        if not name or whole(index) is None:
-            source.problem(path, line, f"{text!r}: expected class,index")
-        elif whole(index) in indexed:
-            source.problem(path, line, f"index {index} stands twice")
-        else:
-            indexed[whole(index)] = name.strip()
-    classes = [indexed[index] for index in sorted(indexed)]
+    numbers = numbered_classes(source, path, NUMBER_LAST, "class,index")
+    classes = [numbers[number] for number in sorted(numbers)]
     rows = []
-    for subset, listed in _lists(source, dataset, (".csv",)).items():
-        for line, fields in read_csv(source, listed):
+    for subset, listed in source.lists((".csv",), expected=dataset).items():
+        for line, fields in source.read_csv(listed):
             if len(fields) < 2 and subset != "testing":
                 source.problem(listed, line, f"{','.join(fields)!r}: expected class/name.mp4,class,…")
             elif hint := check_path(source, listed, line, fields[0]):
-                label = fields[1] if len(fields) > 1 and subset != "testing" else ""
-                rows.append((drop_suffix(hint.rpartition("/")[2]), label, subset, hint, listed, line))
-    table = frame(rows, _BY_PATH)
+                label = "" if subset == "testing" else fields[1]
+                rows.append(ListedVideo(drop_suffix(hint.rpartition("/")[2]), label, subset, listed, line, hint))
+    table = frame(rows)
     check_labels(source, table, classes, path.name)
     return classes, with_unique_ids(table)
-
-
-def _lists(source: Source, dataset: Dataset, suffixes: tuple[str, ...], prefer: str = "") -> dict[str, Path]:
-    lists = source.lists(suffixes, prefer)
-    if not lists and source.path.is_file():
-        return {"": source.path}  # one file for all: a column of it says the subset
-    if not lists:
-        raise DataError(
-            f"{source.path}: none of {dataset.title}'s lists; expected {'; '.join(dataset.files)}; {source.there()}"
-        )
-    return lists
-
-
-def _class_numbers(source: Source, path: Path) -> dict[int, str]:
-    """`1 Name` a line -> {1: Name}, in the order of the file."""
-    numbers: dict[int, str] = {}
-    for line, text in read_lines(source, path):
-        number, _, name = text.partition(" ")
-        if whole(number) is None or not name.strip():
-            source.problem(path, line, f"{text!r}: expected a number and a class")
-        elif whole(number) in numbers or name.strip() in numbers.values():
-            source.problem(path, line, f"{text!r}: this number or class stands twice")
-        else:
-            numbers[whole(number)] = name.strip()
-    return numbers
-
-
-def _unique(source: Source, path: Path, lines: list[tuple[int, str]]) -> list[str]:
-    """The classes of a list, a class a line; a doubled one is a problem."""
-    names: dict[str, int] = {}
-    for line, name in lines:
-        if name in names:
-            source.problem(path, line, f"class {name!r} stands already in line {names[name]}")
-        names.setdefault(name, line)
-    return list(names)

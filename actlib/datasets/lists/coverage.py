@@ -1,10 +1,11 @@
-"""How much of a data set is there: published, listed, found and readable videos, in a table, in words, in the card."""
+"""How much of a data set is there: published, listed, found and readable videos, in a table, in words, in its info."""
 
 import pandas as pd
 
 from actlib.datasets.catalog import mirrored_names
-from actlib.datasets.dataset_info import Card
-from actlib.datasets.table import SUBSETS, class_names
+from actlib.datasets.dataset_info import DatasetInfo
+from actlib.datasets.table import class_names
+from actlib.datasets.vocabulary import SUBSETS
 
 _STEPS = ("published", "listed", "found", "readable")
 
@@ -39,23 +40,19 @@ def coverage(table: pd.DataFrame, unit: str = "videos") -> list[str]:
     """A sentence for each subset of an `availability` table: `validation: 18,434 of 19,796 videos readable, …`."""
     sentences = []
     for subset, row in table.iterrows():
-        words = f"{subset}: {row['readable']:,} of {row['listed']:,} {unit} readable"
-        if row["found"] < row["listed"]:
-            words += f", {row['listed'] - row['found']:,} missing"
-        if row["readable"] < row["found"]:
-            words += f", {row['found'] - row['readable']:,} unreadable"
-        if "unlabelled" in row and row["unlabelled"]:
-            words += f", {row['unlabelled']:,} more without a label"
-        if not pd.isna(row["published"]):
-            words += f" ({row['published']:,} published)"
-        sentences.append(words)
+        words = [f"{subset}: {row['readable']:,} of {row['listed']:,} {unit} readable"]
+        lacking = (row["listed"] - row["found"], row["found"] - row["readable"], row.get("unlabelled", 0))
+        for count, what in zip(lacking, ("missing", "unreadable", "more without a label")):
+            words += [f"{count:,} {what}"] if count > 0 else []
+        published = "" if pd.isna(row["published"]) else f" ({row['published']:,} published)"
+        sentences.append(", ".join(words) + published)
     return sentences
 
 
-def make_card(
+def make_dataset_info(
     source, found: pd.DataFrame, readable: pd.DataFrame, *, name: str = "", title: str = "", storage: str = "original"
-) -> Card:
-    """The card of a data set (`card.py`), to be written beside its table.
+) -> DatasetInfo:
+    """What `dataset.json` says of a data set, to be written beside its table.
 
     `source`, `found` and `readable` as for `availability`; `name` and `title` by default as in the catalogue, needed
     for videos without lists. Classes keep the order of the lists, also those without a video. The classes that
@@ -70,7 +67,7 @@ def make_card(
     }
     mirrored = mirrored_names(classes, getattr(source, "mirrored_pairs", ()))
     name = name or getattr(source, "name", "")
-    return Card(name, title or getattr(source, "title", "") or name, classes, videos, mirrored, storage)
+    return DatasetInfo(name, title or getattr(source, "title", "") or name, classes, videos, mirrored, storage)
 
 
 def _classes(source) -> list[str]:

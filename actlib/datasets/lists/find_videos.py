@@ -7,25 +7,21 @@ the one whose folders agree best with the list, the class and the subset is take
 
 import os
 import re
-from itertools import groupby
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from actlib.datasets.errors import DataError
+from actlib.datasets.catalog import plain_name
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.lists.source import drop_suffix
-from actlib.datasets.table import COLUMNS, VIDEO_SUFFIXES
+from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES
+from actlib.messages import listed
 
 _FRAME = re.compile(r"[A-Za-z_-]*\d+(?:_[xy])?\.(?:jpe?g|png)", re.IGNORECASE)
 _TIMES = re.compile(r"(.{11})_\d{6}_\d{6}")  # Kinetics: the YouTube id and the seconds that were cut
-_PART = re.compile(r"#\d+$")  # a segment of a file, see annotation_files.with_unique_ids
-_SUBSET_FOLDERS = {
-    "training": {"training", "train"},
-    "validation": {"validation", "val", "valid", "validate"},
-    "testing": {"testing", "test"},
-}
-_MISSING = ["video_id", "label", "subset"]
+_PART = re.compile(r"#\d+$")  # a segment of a file, see source.with_unique_ids
 
 
 class _Place(NamedTuple):
@@ -56,22 +52,19 @@ def find_videos(annotations, data_root: str | Path) -> tuple[pd.DataFrame, pd.Da
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
         raise DataError(f"{root}: no video ({suffixes}), folder of frames or .lmdb below it; expected {expected}")
     found = _match(videos, places)
-    labelled = (videos["label"] != "").to_numpy()
-    there = pd.Series([place is not None for place in found]).to_numpy()
-    if not there.any():
-        listed = ", ".join(map(repr, videos["video_id"].head(3)))
-        seen = ", ".join(repr(place.path) for place in places[:3])
+    paths = [None if place is None else os.path.join(root, place.path) for place in found]
+    if not any(paths):
+        ids, seen = videos["video_id"].to_list(), [place.path for place in places]
         raise DataError(
-            f"{root}: none of the {len(videos):,} listed videos ({listed}, …) is among the {len(places):,} below it "
-            f"({seen}, …); expected {expected}"
+            f"{root}: none of the {len(videos):,} listed videos ({listed(ids, 3, quote=True)}) is among the "
+            f"{len(places):,} below it ({listed(seen, 3, quote=True)}); expected {expected}"
         )
     annotations.unlisted = len(places) - len({place.path for place in found if place is not None})
     annotations.notes += notes
-    table = videos[there & labelled].reset_index(drop=True)
-    keep = there & labelled
-    table["path"] = [os.path.join(root, place.path) for place, here in zip(found, keep) if here]
+    table = videos.assign(path=paths)[videos["label"] != ""]
+    missing = table.loc[table["path"].isna(), ["video_id", "label", "subset"]].reset_index(drop=True)
+    table = table[table["path"].notna()].reset_index(drop=True)
     extra = ["time_start", "time_end"] if table["time_start"].notna().any() else []
-    missing = videos.loc[~there & labelled, _MISSING].reset_index(drop=True)
     return table.reindex(columns=[*COLUMNS, *extra]), missing
 
 
@@ -111,7 +104,7 @@ def _in_lmdb(root: Path, path: str, wanted: list[str], notes: list[str]) -> list
 
     try:
         return [_Place(f"{path}/{name}", 2) for name in lmdb_store.contained(os.path.join(root, path), wanted)]
-    except (DataError, lmdb_store.VideoError) as error:
+    except (DataError, VideoError) as error:
         notes.append(f"{path} was passed over: {error}")
         return []
 
@@ -134,25 +127,20 @@ def _match(videos: pd.DataFrame, places: list[_Place]) -> list[_Place | None]:
             candidates = named.get(match.group(1))
         if not candidates:  # v_HandStandPushups_g01_c01 in one list, v_HandstandPushups_g01_c01 in another
             same = folded.get(name.casefold(), ())
-            candidates = [place for place in same if _plain(label) in map(_plain, place.path.split("/")[:-1])]
-        if not candidates or len(candidates) == 1:
-            return candidates[0] if candidates else None
-        return min(candidates, key=lambda place: _distance(place, hint, label, subset))
+            candidates = [place for place in same if plain_name(label) in map(plain_name, place.path.split("/")[:-1])]
+        if len(candidates) > 1:
+            return min(candidates, key=lambda place: _distance(place, hint, label, subset))
+        return candidates[0] if candidates else None
 
     columns = (videos[name].tolist() for name in ("video_id", "hint", "label", "subset"))
     return [find(*row) for row in zip(*columns)]
 
 
 def _distance(place: _Place, hint: str, label: str, subset: str) -> tuple:
-    """Smaller is nearer to what the list says."""
+    """Smaller is nearer to what the list says: first as many of the listed folders as possible, counted from below."""
     folders = place.path.split("/")[:-1]
     agree = zip(reversed(hint.split("/")[:-1]), reversed(folders))
-    common = sum(1 for same, _ in groupby(agree, key=lambda pair: pair[0] == pair[1]) if same)
-    plain = [_plain(folder) for folder in folders]
-    in_subset = any(folder.removesuffix(".lmdb") in _SUBSET_FOLDERS[subset] for folder in plain)
-    return -common, _plain(label) not in plain, not in_subset, place.kind, len(folders), place.path
-
-
-def _plain(name: str) -> str:
-    """Class folders spell `playing guitar` with underscores too, or with other capitals."""
-    return name.casefold().replace("_", " ").replace("+", " ").strip()
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], agree))
+    plain = [plain_name(folder) for folder in folders]
+    in_subset = any(SUBSET_NAMES.get(folder.removesuffix(".lmdb")) == subset for folder in plain)
+    return -common, plain_name(label) not in plain, not in_subset, place.kind, len(folders), place.path

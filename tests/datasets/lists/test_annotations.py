@@ -8,14 +8,9 @@ import pytest
 from annotationfiles import DATA, kinetics, something_v2, ucf101_split, write, write_file
 
 from actlib.datasets.catalog import find_dataset
-from actlib.datasets.lists import by_author as annotation_lists
-from actlib.datasets.lists.annotations import (
-    exchange_json,
-    read_annotations,
-    seconds_to_frames,
-    segment_frames,
-    write_exchange,
-)
+from actlib.datasets.lists.annotations import read_annotations
+from actlib.datasets.lists.json_lists import exchange_json, write_exchange
+from actlib.datasets.lists.segments import seconds_to_frames, segment_frames
 
 LISTS = {"ucf101": "ucf101", "hmdb51": "hmdb51/splits", "jester": "jester", "kinetics400": "kinetics"}
 
@@ -149,16 +144,22 @@ def test_harmless_oddities_change_nothing(tmp_path):
     assert plain.classes == odd.classes == wide.classes == ["a", "b, c"]
 
 
-def test_the_fast_way_reads_what_the_careful_way_reads(tmp_path):
+def test_all_columns_of_kinetics(tmp_path):
     rows = [(f"class {index % 7}, x", f"{index:011d}", index) for index in range(50)]
     path = write_file(tmp_path / "train.csv", kinetics(rows, "train"))
-    fast = annotation_lists._kinetics_at_once(path, "training")
-    source = annotation_lists.Source(tmp_path)
-    careful = annotation_lists.frame(
-        list(annotation_lists._kinetics_rows(source, path, "training")), ("video_id", "label", "subset", "file", "line")
-    )
-    assert source.problems == [] and len(fast) == 50
-    pd.testing.assert_frame_equal(fast, careful, check_dtype=False)
+    listed = read_annotations("kinetics400", path).videos
+    assert listed["video_id"].tolist() == [f"{name}_{start:06d}_{start + 10:06d}" for _, name, start in rows]
+    assert listed["label"].tolist() == [label for label, *_ in rows]
+    assert set(listed["subset"]) == {"training"} and set(listed["file"]) == {path} and set(listed["hint"]) == {""}
+    assert listed["line"].tolist() == list(range(2, 52))
+    assert listed[["start", "end", "time_start", "time_end"]].isna().all(axis=None)
+
+
+def test_a_list_without_a_video_and_one_with_blank_lines(tmp_path):
+    rows = kinetics([("a", "aaaaaaaaaaa", 1), ("a", "bbbbbbbbbbb", 1)], "train").replace("\na,b", "\n\na,b")
+    write(tmp_path, train_csv=rows, val_csv=kinetics([], "val"), test_csv=kinetics([], "test", label=False))
+    listed = read_annotations("kinetics400", tmp_path).videos
+    assert listed["line"].tolist() == [2, 4] and listed["file"].tolist() == [tmp_path / "train.csv"] * 2
 
 
 def test_one_file_for_all_subsets(tmp_path):

@@ -92,7 +92,7 @@ def test_hmdb51_jester_something_and_moments(tmp_path):
 
     write(tmp_path / "m", moments_categories_txt="a,0\nb,0\nc\n", trainingSet_csv="a/x.mp4,a,1,0\nz/y.mp4,z,1,0\n")
     said = problems("moments", tmp_path / "m")
-    assert "moments_categories.txt line 2: index 0 stands twice" in said
+    assert "moments_categories.txt line 2: 'b,0': this number or class stands twice" in said
     assert "moments_categories.txt line 3: 'c': expected class,index" in said
     assert "trainingSet.csv line 2: unknown class 'z'" in said
 
@@ -129,6 +129,27 @@ def test_json(tmp_path):
     assert f"own.json line {place['w']}: video w: unknown class ''" in said
     with pytest.raises(DataError, match="own.json line 2: not JSON"):
         read_annotations("", write_file(tmp_path / "own.json", '{"labels": [], "database": {\n,}}'))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "content", "message"),
+    [
+        ("", '{"labels": {"a": 0}, "database": {}}', "own.json: labels: expected a list, found a dict"),
+        ("", '{"labels": ["a"], "database": [1]}', "own.json: database: expected a dict, found a list"),
+        ("", '[{"labels": ["a"], "database": {}}]', "own.json: database: expected a dict, found nothing"),
+        ("", '{"labels": ["a"], "database": {"x": 1}}', "video x: expected subset and annotations, found an int"),
+        ("", '{"labels": ["a"], "database": {"training": 1}}', "video training: expected subset and annotations"),
+        ("activitynet", '{"taxonomy": {}, "database": {}}', "own.json: taxonomy: expected a list, found a dict"),
+        ("activitynet", '{"taxonomy": [{"node": "a"}], "database": {}}', "expected nodes with nodeName and parentName"),
+        (
+            "activitynet",
+            '{"taxonomy": [{"nodeName": "a"}], "database": {"x": {"subset": "training", "annotations": ["a"]}}}',
+            "video x: unknown class 'None'",
+        ),
+    ],
+)
+def test_json_of_another_form(tmp_path, dataset, content, message):
+    assert message in problems(dataset, write_file(tmp_path / "own.json", content))
 
 
 def test_activitynet(tmp_path):

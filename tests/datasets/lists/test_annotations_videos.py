@@ -1,4 +1,4 @@
-"""Finding the listed videos in a folder, whatever its layout; saying how many are there; the card that keeps it."""
+"""Finding the listed videos in a folder, whatever its layout; saying how many are there; what dataset.json keeps."""
 
 import io
 import os
@@ -9,14 +9,14 @@ import pytest
 from annotationfiles import DATA, kinetics, write, write_file
 from PIL import Image
 
-from actlib.datasets.dataset_info import read_card, write_card
+from actlib.datasets.dataset_info import read_dataset_info, write_dataset_info
 from actlib.datasets.errors import DataError
-from actlib.datasets.lists import find_videos as annotation_videos
-from actlib.datasets.lists.annotations import availability, coverage, find_videos, make_card, read_annotations
+from actlib.datasets.lists import find_videos as find_videos_module
+from actlib.datasets.lists.annotations import availability, coverage, find_videos, make_dataset_info, read_annotations
 from actlib.datasets.own_videos import from_folders
 from actlib.datasets.table import COLUMNS, read_table, write_table
 from actlib.datasets.video import lmdb_store
-from actlib.datasets.video.pyav_reader import VideoInfo
+from actlib.datasets.video.info import VideoInfo
 
 ROWS = [("riding a bike", "aaaaaaaaaaa", 1), ("yoga", "bbbbbbbbbbb", 2), ("yoga", "ccccccccccc", 3)]
 IDS = ["aaaaaaaaaaa_000001_000011", "bbbbbbbbbbb_000002_000012", "ccccccccccc_000003_000013"]
@@ -90,6 +90,14 @@ def test_a_listed_path_decides(tmp_path):
     assert table[["start", "end"]].to_numpy().tolist() == [[0, 9], [0, 9]]
 
 
+def test_the_place_with_most_of_the_listed_folders_decides(tmp_path):
+    lists = write(tmp_path / "lists", train_txt="one/train/x 1 9 0\ntwo/train/x 1 9 1\n")
+    for folder in ("one", "two"):
+        write_file(tmp_path / "videos" / folder / "train" / "x.mp4")
+    table, _ = find_videos(read_annotations("", lists), tmp_path / "videos")
+    assert table["path"].tolist() == [str(tmp_path / "videos" / name / "train" / "x.mp4") for name in ("one", "two")]
+
+
 def test_activitynets_names_and_seconds(tmp_path):
     annotations = read_annotations("activitynet", DATA / "activitynet")
     write_file(tmp_path / "v_aaaaaaaaa01.mp4")
@@ -131,14 +139,14 @@ def test_one_walk_even_through_links(listed, tmp_path, monkeypatch):
     (root / "up").symlink_to(root)
     (other / "again").symlink_to(other)
     taken = []
-    match = annotation_videos._FRAME
+    match = find_videos_module._FRAME
 
     class Counting:
         def fullmatch(self, name):
             taken.append(name)
             return match.fullmatch(name)
 
-    monkeypatch.setattr(annotation_videos, "_FRAME", Counting())
+    monkeypatch.setattr(find_videos_module, "_FRAME", Counting())
     table, _ = find_videos(listed, root)
     assert table["path"].tolist() == [str(root / "linked" / IDS[0])]
     assert len(taken) < 20
@@ -155,7 +163,7 @@ def test_nothing_to_find(listed, tmp_path):
         find_videos(listed, tmp_path / "videos")
 
 
-def test_availability_and_the_card(listed, tmp_path):
+def test_availability_and_what_is_kept_of_it(listed, tmp_path):
     for name in IDS[1:]:
         write_file(tmp_path / "videos" / f"{name}.mp4")
     table, _ = find_videos(listed, tmp_path / "videos")
@@ -177,34 +185,34 @@ def test_availability_and_the_card(listed, tmp_path):
     ]
     assert by_class.to_numpy().tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 0]]
 
-    card = make_card(listed, table, table[:1], storage="short_gop")
-    assert card.classes == ["riding a bike", "yoga"] and card.name == "kinetics400" and card.mirrored == {}
-    assert card.videos["testing"] == {"published": None, "listed": 0, "found": 0, "readable": 0}
-    assert card.expected("training") == 2
+    info = make_dataset_info(listed, table, table[:1], storage="short_gop")
+    assert info.classes == ["riding a bike", "yoga"] and info.name == "kinetics400" and info.mirrored == {}
+    assert info.videos["testing"] == {"published": None, "listed": 0, "found": 0, "readable": 0}
+    assert info.expected("training") == 2
     path = write_table(table[:1].assign(num_frames=9), tmp_path / "run" / "table.csv")
-    write_card(card, path.parent)
-    assert read_card(path, read_table(path)) == card
+    write_dataset_info(info, path.parent)
+    assert read_dataset_info(path, read_table(path)) == info
 
 
-def test_a_card_of_videos_without_lists(tmp_path):
+def test_the_info_of_videos_without_lists(tmp_path):
     for name in ("left", "right", "up"):
         write_file(tmp_path / name / "1.mp4")
         write_file(tmp_path / name / "2.mp4")
     table = from_folders(tmp_path, validation=0.5)
-    card = make_card(table, table, table[1:], name="mine")
-    assert card.title == "mine" and card.classes == ["left", "right", "up"]
-    assert card.mirrored == {"left": "right", "right": "left"}
-    assert {subset: counts["listed"] for subset, counts in card.videos.items()} == {"training": 3, "validation": 3}
-    assert sum(counts["readable"] for counts in card.videos.values()) == 5
-    assert card.videos["training"]["published"] is None
+    info = make_dataset_info(table, table, table[1:], name="mine")
+    assert info.title == "mine" and info.classes == ["left", "right", "up"]
+    assert info.mirrored == {"left": "right", "right": "left"}
+    assert {subset: counts["listed"] for subset, counts in info.videos.items()} == {"training": 3, "validation": 3}
+    assert sum(counts["readable"] for counts in info.videos.values()) == 5
+    assert info.videos["training"]["published"] is None
 
 
-def test_a_mini_sets_card_names_classes_without_a_twin(tmp_path):
+def test_the_info_of_a_mini_set_names_classes_without_a_twin(tmp_path):
     right, other = "Turning the camera right while filming something", "Opening something"
     lists = write(tmp_path, train_txt="1 9 0\n2 9 1\n", mini_train_txt="1 9 0\n2 9 1\n")
     chosen = write_file(tmp_path / "chosen" / "mini.txt", f"{right}\n{other}\n")
     annotations = read_annotations("mini_something", lists, class_list=chosen)
-    assert make_card(annotations, pd.DataFrame(columns=["subset", "label"]), annotations.videos).mirrored == {
+    assert make_dataset_info(annotations, pd.DataFrame(columns=["subset", "label"]), annotations.videos).mirrored == {
         right: right.replace("right", "left")
     }
     assert np.array_equal(annotations.videos["label"], [right, other])

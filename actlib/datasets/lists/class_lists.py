@@ -1,0 +1,64 @@
+"""Lists of classes: a class a line, numbered or not, or a JSON file of classes."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from actlib.datasets.lists.source import JsonList, Source
+
+NUMBER_FIRST = re.compile(r"(?P<number>\d{1,9})[\s,;]+(?P<name>.+)")  # 1 Name
+NUMBER_LAST = re.compile(r"(?P<name>.+?)\s*[,;]\s*(?P<number>\d{1,9})")  # Name,0
+
+
+def read_class_names(source: Source, path: Path) -> list[tuple[int, str]]:
+    """(line, class) of a class list, in the order of the classes: a class a line, bare or numbered
+    (`1 Name`, `Name,0`), or a JSON of class: index. Blank lines do not count; a doubled class is a problem."""
+    if path.suffix.lower() == ".json":
+        return list(enumerate(json_classes(source, path), start=1))
+    lines = source.read_lines(path)
+    for pattern in (NUMBER_FIRST, NUMBER_LAST):
+        matches = [pattern.fullmatch(text) for _, text in lines]
+        if lines and all(matches):
+            numbered = sorted((int(match["number"]), line, match["name"]) for match, (line, _) in zip(matches, lines))
+            # Numbers without a gap are indices; others belong to the names, as in `1 on 1`.
+            if [number for number, *_ in numbered] == list(range(numbered[0][0], numbered[0][0] + len(lines))):
+                lines = [(line, name) for _, line, name in numbered]
+                break
+    return each_once(source, path, lines)
+
+
+def each_once(source: Source, path: Path, lines: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """(line, class) of each class, where it stands first; a doubled one is a problem."""
+    seen: dict[str, int] = {}
+    for line, name in lines:
+        if name in seen:
+            source.problem(path, line, f"class {name!r} stands already in line {seen[name]}")
+        seen.setdefault(name, line)
+    return [(line, name) for name, line in seen.items()]
+
+
+def numbered_classes(
+    source: Source, path: Path, pattern: re.Pattern, expected: str, lines: Iterable[tuple[int | None, str]] = ()
+) -> dict[int, str]:
+    """{number: class} in the order of the file, by `pattern` (NUMBER_FIRST or NUMBER_LAST), which is what is
+    `expected` in words; of the (line, text) in `lines`, by default those of the file."""
+    numbers: dict[int, str] = {}
+    for line, text in lines or source.read_lines(path):
+        match = pattern.fullmatch(text)
+        if match is None:
+            source.problem(path, line, f"{text!r}: expected {expected}")
+        elif int(match["number"]) in numbers or match["name"] in numbers.values():
+            source.problem(path, line, f"{text!r}: this number or class stands twice")
+        else:
+            numbers[int(match["number"])] = match["name"]
+    return numbers
+
+
+def json_classes(source: Source, path: Path) -> list[str]:
+    """The classes of a JSON file, a list of them or a mapping class: index, in the order of their index."""
+    document = JsonList(source, path, "class")
+    if not isinstance(document.data, dict):
+        return list(map(str, document.data))
+    lines = [(document.line(name), f"{name},{index}") for name, index in document.data.items()]
+    numbers = numbered_classes(source, path, NUMBER_LAST, "class,index", lines)
+    return [numbers[number] for number in sorted(numbers)]
