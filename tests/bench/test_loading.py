@@ -11,10 +11,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from videofiles import write_video
 
-from actlib.datasets.clips.loaders import TrainingClips, training_loader
+from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, training_loader
+from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.table import COLUMNS
-from actlib.datasets.video import time_limit as guard
+from actlib.datasets.video import time_limit
 from actlib.datasets.video.reader import read_frames
 
 ROUNDS = 5
@@ -56,7 +57,7 @@ class BareDecord(Dataset):
 
 
 def frames_of(clips: TrainingClips, index: int, epoch: int = 0) -> np.ndarray:
-    return clips.window(NUM_FRAMES, np.random.default_rng((clips.seed, epoch, index)))
+    return clips.window(NUM_FRAMES, stream(clips.seed, "clip", epoch, index))
 
 
 def best_of(ways: dict, clock) -> dict[str, float]:
@@ -81,7 +82,7 @@ def test_one_process_beside_bare_decord(videos):
     try:
         best = best_of(
             {
-                "pipeline": lambda: [clips[0, index] for index in range(len(clips))],
+                "pipeline": lambda: [clips[index] for index in range(len(clips))],
                 "its frames": lambda: [read_frames(clips.paths[i], frames_of(clips, i)) for i in range(len(clips))],
                 "bare decord": lambda: [bare[index] for index in range(len(clips))],
             },
@@ -99,7 +100,7 @@ def test_two_workers_beside_bare_decord(videos):
     many = pd.concat([videos] * 4, ignore_index=True)
     clips = training_clips(many)
     loaders = {
-        "pipeline": training_loader(clips, batch_size=8, num_workers=2, pin_memory=False),
+        "pipeline": training_loader(clips, EpochBatches(len(clips), 8, seed=0), num_workers=2, pin_memory=False),
         "bare decord": DataLoader(BareDecord(clips), batch_size=8, num_workers=2, persistent_workers=True),
     }
     for loader in loaders.values():  # starts the workers
@@ -110,12 +111,12 @@ def test_two_workers_beside_bare_decord(videos):
     assert all(each < float("inf") for each in best.values())
 
 
-def test_the_guard_costs_little():
+def test_the_time_limit_costs_little():
     def calls(count, call):
         for _ in range(count):
             call()
 
-    ways = {"bare": lambda: calls(2000, int), "guarded": lambda: calls(2000, partial(guard.within, 60, "", int))}
+    ways = {"bare": lambda: calls(2000, int), "limited": lambda: calls(2000, partial(time_limit.within, 60, "", int))}
     best = best_of(ways, time.perf_counter)
-    print(f"\na guarded call takes {1e6 * (best['guarded'] - best['bare']) / 2000:.0f} µs more")
-    assert best["guarded"] > 0
+    print(f"\na call with a time limit takes {1e6 * (best['limited'] - best['bare']) / 2000:.0f} µs more")
+    assert best["limited"] > 0

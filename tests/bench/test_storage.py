@@ -11,11 +11,10 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from actlib.datasets.clips import sampling
-from actlib.datasets.clips.transforms import as_clip, train_transform
-from actlib.datasets.prepare import storage
-from actlib.datasets.prepare.layout import Job
+from actlib.datasets.clips.transforms import as_clip, crop_resize, train_transform
+from actlib.datasets.prepare.layout import Job, StorageOptions, stored_bytes
 from actlib.datasets.prepare.write import convert_video
-from actlib.datasets.video import reader as sources
+from actlib.datasets.video.reader import read_frames
 
 CLIPS, ROUNDS, NUM_FRAMES, CROP = 24, 5, 16, 112
 LENGTH, WIDTH, HEIGHT = 300, 340, 256
@@ -67,9 +66,9 @@ def original(tmp_path_factory):
 def converted(source, name, short_side):
     target = source.parent / f"{name}{short_side}" / ("v.mp4" if name == "short_gop" else "v")
     job = Job("v", str(source), str(target), LENGTH, 30.0, 0)
-    options = storage.StorageOptions(name, target.parent, short_side)
+    options = StorageOptions(name, target.parent, short_side)
     begin = time.perf_counter()
-    convert_video({"job": asdict(job), "options": options.task(), "replace": False})
+    convert_video({"job": asdict(job), "options": asdict(options), "replace": False})
     return target, LENGTH / (time.perf_counter() - begin)
 
 
@@ -95,7 +94,7 @@ def test_storages_side_by_side(original):
         ("frames 240", jpegs),
         ("frames 128", small_jpegs),
     ):
-        ways[name] = lambda frames, path=path: transform(as_clip(sources.read_frames(path, frames))).contiguous()
+        ways[name] = lambda frames, path=path: transform(as_clip(read_frames(path, frames))).contiguous()
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(ROUNDS):
         for name, read in ways.items():
@@ -107,11 +106,11 @@ def test_storages_side_by_side(original):
                 read(frames)
             best[name] = min(best[name], (time.perf_counter() - begin) / CLIPS)
     sizes = {"original": original, "short_gop 128": short, "frames 240": jpegs, "frames 128": small_jpegs}
-    print(f"\noriginal: {storage.stored_bytes(original) * 8 * 30 / LENGTH / 1000:.0f} kbit/s")
+    print(f"\noriginal: {stored_bytes(original) * 8 * 30 / LENGTH / 1000:.0f} kbit/s")
     for name, seconds in best.items():
-        size = f"{storage.stored_bytes(sizes[name]) / 1e6:6.2f} MB" if name in sizes else ""
+        size = f"{stored_bytes(sizes[name]) / 1e6:6.2f} MB" if name in sizes else ""
         print(f"{name:21s} {1 / seconds:6.1f} clips/s, {best['original'] / seconds:5.2f} times original {size}")
-    share = storage.stored_bytes(short) / storage.stored_bytes(jpegs)
+    share = stored_bytes(short) / stored_bytes(jpegs)
     print(f"short_gop 128: {best['original'] / best['short_gop 128']:.2f} times original (at least 4 wanted), "
           f"{best['JPEGs of 240 px, PIL'] / best['short_gop 128']:.2f} times JPEGs of 240 px through PIL (1.3), "
           f"{share:.3f} of their bytes (0.25)")  # fmt: skip
@@ -121,9 +120,7 @@ def test_storages_side_by_side(original):
 
 def quality(source, target):
     """PSNR (dB, RGB) of the stored frames against the source's resized to the same size."""
-    from actlib.datasets.clips.resize import crop_resize
-
-    stored = as_clip(sources.read_frames(target, range(LENGTH)))
-    frames = as_clip(sources.read_frames(source, range(LENGTH)))
+    stored = as_clip(read_frames(target, range(LENGTH)))
+    frames = as_clip(read_frames(source, range(LENGTH)))
     expected = crop_resize(frames, 0, 0, *frames.shape[-2:], tuple(stored.shape[-2:]))
     return 10 * np.log10(255**2 / (stored.double() - expected.double()).square().mean().item())

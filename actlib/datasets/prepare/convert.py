@@ -1,11 +1,11 @@
 """Converting all videos of a table in processes that can be killed; a run that was killed goes on where it was."""
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,21 @@ except ImportError:  # Windows
     fcntl = None
 
 from actlib.datasets.errors import DataError
+from actlib.datasets.prepare.compute_flow import opencv
 from actlib.datasets.prepare.journal import Journal, fingerprint
-from actlib.datasets.prepare.layout import JOURNAL, Job, StorageOptions, claim_root, jobs
-from actlib.datasets.prepare.probe import QUARANTINE
-from actlib.datasets.prepare.workers import run_all
-from actlib.datasets.prepare.write import convert_video, remove_partial
+from actlib.datasets.prepare.layout import Job, StorageOptions, remove_partial, target_path
+from actlib.datasets.prepare.probe import QUARANTINE, divide
+from actlib.datasets.prepare.workers import check_limits, run_all
+from actlib.datasets.prepare.write import convert_video, read_pack
 from actlib.datasets.video import lmdb_store
-from actlib.datasets.video.pyav_reader import VideoInfo
-from actlib.datasets.video.reader import split_lmdb
+from actlib.datasets.video.info import VideoInfo
+from actlib.datasets.video.reader import check_backend
+from actlib.files import write_json
 
+JOURNAL = "converted.jsonl"  # the files in a folder of converted videos
+_OPTIONS, _PACKS, _LOCK = "storage.json", ".packs", ".lock"
 _SLOWEST = 5.0  # frames/s that a conversion is given time for, on top of the decoder's timeout
-_PACKS, _LOCK = ".packs", ".lock"
-SAMPLES = 4
+_SAMPLES = 4  # videos, spread over the table, that are converted before the disk for the others is estimated
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,10 @@ class Estimate:
             return "nothing is left to convert"
         free = f"{self.free / 1e9:,.1f} GB are free"
         if self.needed is None:
-            return (
-                f"{self.left:,} videos are left to convert, their size unknown (no sample could be converted); {free}"
-            )
+            unknown = "their size unknown (no sample could be converted)"
+            return f"{self.left:,} videos are left to convert, {unknown}; {free}"
         size = f"{self.needed / 1e9:,.1f} GB" if self.needed >= 1e9 else f"{self.needed / 1e6:,.1f} MB"
         return f"{self.left:,} more videos will take {size}, by {self.sampled} converted ones; {free}"
-
-
-def estimate(
-    table: pd.DataFrame, options: StorageOptions, *, workers: int = 2, timeout: float = 20.0, samples: int = SAMPLES
-) -> Estimate:
-    """How much disk the conversion of `table` takes: `samples` videos, spread over the table, are converted into place
-    (or were, by a run before) and their bytes a pixel are taken for all others. Raises DataError as `convert`."""
-    if options.storage == "original":
-        return Estimate(0, _free(options.root), 0, 0)
-    with Conversion(table, options) as conversion:
-        _run([(conversion, conversion.left(samples)[: conversion.lacking(samples)])], workers, timeout)
-        return conversion.estimate()
 
 
 def convert(
@@ -72,6 +62,7 @@ def convert(
     workers: int = 2,
     timeout: float = 20.0,
     progress: Callable | None = None,
+    tell: Callable[[Estimate], object] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Convert every video of `table` (probed: num_frames, width and height filled in). Returns (converted, quarantine).
 
@@ -80,108 +71,52 @@ def convert(
     video_id, path, label, subset, reason. Both keep the order of `table` and are numbered from 0.
 
     `workers`: processes; `timeout`: seconds that a decoder may hang over a video, beside the time for the work itself.
-    `progress`, if given, wraps an iterable and takes `total`, as tqdm does. Videos that were converted before, with the
-    same options and from the same files, are not converted again. Raises DataError when the disk is too small for all
-    of them, when `options.root` was made with other options or holds something else, or without a needed extra.
+    `progress`, if given, wraps an iterable and takes `total`, as tqdm does. The first videos that are converted, spread
+    over the table, tell how much disk the others take: `tell`, such as print, is given that Estimate. Videos that were
+    converted before, with the same options and from the same files, are not converted again. Raises DataError when the
+    disk is too small for all of them, when `options.root` was made with other options or holds something else, or
+    without a needed extra.
     """
+    check_limits(workers, timeout)
     table = table.reset_index(drop=True)
     if options.storage == "original" or table.empty:
         return table, table.assign(reason="")[QUARANTINE].iloc[:0]
     with Conversion(table, options) as conversion:
-        lacking = conversion.lacking(SAMPLES)
-        if not lacking:
-            conversion.check_disk()
-        _run([(conversion, conversion.left(SAMPLES))], workers, timeout, progress, check_after=lacking)
+        conversion.run(workers, timeout, progress, tell)
         return conversion.tables(table)
 
 
-def convert_together(
-    table: pd.DataFrame, each: Sequence["Conversion"], *, workers: int, timeout: float
-) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """`convert` to several storages with the same worker processes; `each` is entered already."""
-    _run([(conversion, conversion.left()) for conversion in each], workers, timeout)
-    return [conversion.tables(table) for conversion in each]
-
-
-def _run(
-    tasks: Sequence[tuple["Conversion", Sequence[int]]],
-    workers: int,
-    timeout: float,
-    progress: Callable | None = None,
-    check_after: int = 0,
-) -> None:
-    """Convert the jobs with these numbers; after `check_after` of them look whether the disk suffices for the rest."""
-    if workers < 1 or timeout <= 0:
-        raise ValueError(f"workers must be at least 1 and timeout positive, got {workers} and {timeout}")
-    asked = [(conversion, number) for conversion, numbers in tasks for number in numbers]
-    requests = _Requests(asked)
-    timeouts = [timeout + conversion.jobs[number].num_frames / _SLOWEST for conversion, number in asked]
-    with closing(run_all(convert_video, requests, workers=workers, timeouts=timeouts)) as answers:
-        shown = progress(answers, total=len(asked)) if progress else answers
-        for count, (place, answer) in enumerate(shown, 1):
-            conversion, number = asked[place]
-            conversion.accept(number, answer)
-            if count == check_after:
-                conversion.check_disk()
-
-
-class _Requests(Sequence):
-    """What the workers are told, made when it is asked for: of many videos it would fill the memory."""
-
-    def __init__(self, asked: Sequence[tuple["Conversion", int]]):
-        self._asked = asked
-
-    def __len__(self) -> int:
-        return len(self._asked)
-
-    def __getitem__(self, place: int) -> dict:
-        conversion, number = self._asked[place]
-        return conversion.request(number)
-
-
-class Conversion:
-    """The jobs of a table and what became of them: `results`, by the number of the job, of those that were tried."""
+class Conversion(AbstractContextManager):
+    """The jobs of a table and what became of them: `results`, by the number of the job, of those that were tried. While
+    it lives, no other run can convert into the folder."""
 
     def __init__(self, table: pd.DataFrame, options: StorageOptions):
-        self._options = options
+        self._options, self._root = options, Path(options.root)
         self.jobs, self._numbers = jobs(table, options)
-        self._root = Path(os.path.abspath(options.root))
-        self._packs = self._root / _PACKS
-        if options.storage == "flow" and find_spec("cv2") is None:
-            raise DataError("computing optical flow needs OpenCV: pip install -e '.[flow]'")
+        check_backend(options.backend)
+        if options.storage == "flow":
+            opencv()
         claim_root(options)
         self._journal = Journal(self._root / JOURNAL, "target")
+        self._packs = self._root / _PACKS
         self._writers: dict[str, lmdb_store.Writer] = {}
-        self._stack = ExitStack()
-        self.results: dict[int, dict] = {}
-
-    def __enter__(self) -> "Conversion":
-        self._stack.callback(self._journal.close)
-        try:
-            self._lock()
-            if self._options.storage == "lmdb":
+        with ExitStack() as stack:
+            self._lock(stack)
+            if options.storage == "lmdb":
                 shutil.rmtree(self._packs, ignore_errors=True)  # of a run that was killed
                 self._packs.mkdir()
-                self._stack.callback(shutil.rmtree, self._packs, ignore_errors=True)
-                for job in self.jobs:
-                    file, _ = split_lmdb(job.target)
-                    if file not in self._writers:
-                        self._writers[file] = self._stack.enter_context(lmdb_store.Writer(file))
-            for number, job in enumerate(self.jobs):
-                entry = self._journal.entries.get(self._key(job))
-                if entry and entry["source"] == fingerprint(job.source) and self._is_there(job):
-                    self.results[number] = entry
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+                stack.callback(shutil.rmtree, self._packs, ignore_errors=True)
+                for file in {lmdb_store.split_lmdb(job.target)[0] for job in self.jobs}:
+                    self._writers[file] = stack.enter_context(lmdb_store.Writer(file))
+            self.results = {number: entry for number, job in enumerate(self.jobs) if (entry := self._done_before(job))}
+            self._open = stack.pop_all()
 
     def __exit__(self, *exception):
-        self._stack.close()
+        self._open.close()
 
-    def _lock(self) -> None:
+    def _lock(self, stack: ExitStack) -> None:
         """Keep other runs out of the folder; the lock ends with this process, however it ends."""
-        file = self._stack.enter_context((self._root / _LOCK).open("w"))
+        file = stack.enter_context((self._root / _LOCK).open("w"))
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -192,25 +127,36 @@ class Conversion:
         """A target's name in the journal: relative, so that the folder can move."""
         return os.path.relpath(job.target, self._root)
 
-    def _is_there(self, job: Job) -> bool:
+    def _done_before(self, job: Job) -> dict | None:
+        """The journal's entry of a job, if the video is there and of this very source."""
+        entry = self._journal.entries.get(self._key(job))
+        if not entry or entry["source"] != fingerprint(job.source):
+            return None
         if self._options.storage != "lmdb":
-            return os.path.exists(job.target)
-        file, video_id = split_lmdb(job.target)
-        return self._writers[file].info(video_id) is not None
+            return entry if os.path.exists(job.target) else None
+        file, video_id = lmdb_store.split_lmdb(job.target)
+        return entry if self._writers[file].info(video_id) else None
 
-    def left(self, samples: int = 0) -> list[int]:
-        """The jobs that were not tried yet; `samples` of them, spread evenly, come first."""
-        left = [number for number in range(len(self.jobs)) if number not in self.results]
-        places = np.linspace(0, len(left) - 1, min(samples, len(left))).round().astype(int)
-        chosen = {left[place]: None for place in places}
-        return [*chosen, *(number for number in left if number not in chosen)]
+    def left(self) -> list[int]:
+        """The jobs that were not tried yet."""
+        return [number for number in range(len(self.jobs)) if number not in self.results]
 
-    def lacking(self, samples: int) -> int:
-        """How many videos must be converted before the rest can be estimated from `samples`."""
-        return min(max(0, samples - self._num_done()), len(self.left()))
-
-    def _num_done(self) -> int:
-        return sum("reason" not in result for result in self.results.values())
+    def run(self, workers: int, timeout: float, progress: Callable | None, tell: Callable | None) -> None:
+        """Try all jobs that are left; the first ones are spread evenly, and the estimate is drawn from them."""
+        order = self.left()
+        places = np.linspace(0, len(order) - 1, min(_SAMPLES, len(order))).round().astype(int).tolist()
+        order = list(dict.fromkeys([*(order[place] for place in places), *order]))
+        lacking = min(max(0, _SAMPLES - self.estimate().sampled), len(order))
+        if not lacking:
+            self._check_disk(tell)
+        timeouts = [timeout + self.jobs[number].num_frames / _SLOWEST for number in order]
+        how = {"workers": workers, "timeouts": timeouts, "backend": self._options.backend}
+        with closing(run_all(convert_video, order, request=self._request, **how)) as answers:
+            shown = progress(answers, total=len(order)) if progress else answers
+            for count, (place, answer) in enumerate(shown, 1):
+                self._accept(order[place], answer)
+                if count == lacking:
+                    self._check_disk(tell)
 
     def estimate(self) -> Estimate:
         left = self.left()
@@ -218,12 +164,14 @@ class Conversion:
         pixels = sum(self.jobs[number].pixels for number in done)
         disk = sum(self.results[number]["disk"] for number in done)
         remaining = sum(self.jobs[number].pixels for number in left)
-        needed = (round(disk / pixels * remaining) if pixels else None) if left else 0
-        return Estimate(needed, _free(self._root), len(left), len(done))
+        needed = round(disk / pixels * remaining) if pixels else None
+        return Estimate(needed, shutil.disk_usage(self._root).free, len(left), len(done))
 
-    def check_disk(self) -> None:
+    def _check_disk(self, tell: Callable | None) -> None:
         """Raise DataError when what is left does not fit."""
         expected = self.estimate()
+        if tell:
+            tell(expected)
         if expected.needed is not None and expected.needed > expected.free:
             raise DataError(
                 f"{self._root}: converting the {expected.left:,} videos that are left takes {expected.needed:,} bytes, "
@@ -231,59 +179,73 @@ class Conversion:
                 "storage that takes less"
             )
 
-    def request(self, number: int) -> dict:
+    def _request(self, number: int) -> dict:
         """What a worker process is told about a job."""
         job = self.jobs[number]
         entry = self._journal.entries.get(self._key(job))
-        return {
-            "job": asdict(job),
-            "options": self._options.task(),
-            "pack": str(self._packs / str(number)),
-            "replace": entry is not None and entry["source"] != fingerprint(job.source),
-        }
+        replace = entry is not None and entry["source"] != fingerprint(job.source)
+        pack = str(self._packs / str(number))
+        return {"job": asdict(job), "options": asdict(self._options), "pack": pack, "replace": replace}
 
-    def accept(self, number: int, answer: dict) -> None:
+    def _accept(self, number: int, answer: dict) -> None:
         """Keep what a worker answered; a video that is done goes to the journal at once."""
-        job = self.jobs[number]
-        if "reason" in answer:
-            if self._options.storage == "lmdb":
-                (self._packs / str(number)).unlink(missing_ok=True)
-            else:
-                remove_partial(Path(job.target))  # a killed process could not
-        else:
-            if self._options.storage == "lmdb":
-                self._add_pack(job, self._packs / str(number), answer)
+        job, pack = self.jobs[number], self._packs / str(number)
+        in_lmdb = self._options.storage == "lmdb"
+        if "reason" not in answer:
+            if in_lmdb:
+                file, video_id = lmdb_store.split_lmdb(job.target)
+                info = VideoInfo(job.num_frames, job.fps, answer["width"], answer["height"])
+                self._writers[file].add(video_id, info, read_pack(pack, job.num_frames))
             answer |= {"target": self._key(job), "source": fingerprint(job.source)}
             self._journal.add(answer)
+        if in_lmdb:
+            pack.unlink(missing_ok=True)
+        elif "reason" in answer:
+            remove_partial(job.target)  # a killed process could not
         self.results[number] = answer
-
-    def _add_pack(self, job: Job, pack: Path, answer: dict) -> None:
-        data = memoryview(pack.read_bytes())
-        ends = np.cumsum(answer.pop("lengths")).tolist()
-        info = VideoInfo(job.num_frames, job.fps, answer["width"], answer["height"])
-        file, video_id = split_lmdb(job.target)
-        frames = [data[begin:end] for begin, end in zip([0, *ends], ends)]
-        self._writers[file].add(video_id, info, frames)
-        pack.unlink()
 
     def tables(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(converted, quarantine), as `convert` returns them."""
-        results = [self.results[number] for number in self._numbers]
-        failed = np.array(["reason" in result for result in results], dtype=bool)
-        converted, quarantine = table[~failed].copy(), table[failed].copy()
-        good = [result for result in results if "reason" not in result]
+        converted, quarantine, good = divide(table, [self.results[number] for number in self._numbers])
         converted["path"] = [str(self._root / result["target"]) for result in good]
-        for name in ("num_frames", "width", "height"):
-            converted[name] = [result[name] for result in good]
-        converted["end"] = np.fmin(converted["end"].astype(float), converted["num_frames"])
-        converted.loc[table["end"][~failed].isna(), "end"] = np.nan
-        quarantine["reason"] = [result["reason"] for result in results if "reason" in result]
-        return converted.reset_index(drop=True), quarantine[QUARANTINE].reset_index(drop=True)
+        converted["end"] = converted["end"].astype(float).clip(upper=converted["num_frames"])
+        return converted, quarantine
 
 
-def _free(root: str | Path) -> int:
-    """Free bytes of the disk that `root` is, or will be, on."""
-    folder = Path(os.path.abspath(root))
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+def jobs(table: pd.DataFrame, options: StorageOptions) -> tuple[list[Job], list[int]]:
+    """The videos of `table` to convert, and for each row the number of its job.
+
+    Rows that share a file (segments of one video) share a job, for lmdb those of a subset. Raises DataError when a
+    column that probing fills in is empty.
+    """
+    for name in ("num_frames", "width", "height"):
+        unknown = table.loc[table[name].isna(), "path"]
+        if len(unknown):
+            raise DataError(f"{len(unknown):,} videos have no {name}, {unknown.iloc[0]} first; probe_table fills it in")
+    keys = ["path", "subset"] if options.storage == "lmdb" else ["path"]
+    made = []
+    for row in table.drop_duplicates(keys).itertuples():
+        height, width = options.size(row.width, row.height)
+        fps = float(row.fps) if row.fps and row.fps == row.fps else 0.0
+        target = target_path(options, row.video_id, row.label, row.subset)
+        pixels = height * width * int(row.num_frames)
+        made.append(Job(row.video_id, os.path.abspath(row.path), target, int(row.num_frames), fps, pixels))
+    return made, table.groupby(keys, sort=False).ngroup().tolist()
+
+
+def claim_root(options: StorageOptions) -> None:
+    """Note in the folder what it is made by. Raises DataError when it was made otherwise or holds something else."""
+    root, asked = Path(options.root), options.made_by()
+    path = root / _OPTIONS
+    if path.is_file():
+        made_by = {"backend": "pyav"} | json.loads(path.read_text(encoding="utf-8"))
+        other = [f"{name} {made_by.get(name)}, not {asked[name]}" for name in asked if made_by.get(name) != asked[name]]
+        if other:
+            raise DataError(
+                f"{root}: holds videos converted with {'; '.join(other)}. Choose another storage_root, "
+                "or delete this folder"
+            )
+    elif root.is_dir() and any(root.iterdir()):
+        raise DataError(f"{root}: holds other files; converted videos need a folder of their own as storage_root")
+    else:
+        write_json(path, asked)

@@ -1,36 +1,32 @@
 """How converted videos lie in their folder: options, names and sizes."""
 
 import hashlib
-import json
 import os
 import re
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from actlib.files import write_json
+from actlib.datasets.video import lmdb_store
+from actlib.datasets.vocabulary import FRAME_NAMES, STORAGES, VIDEO_BACKENDS
 
-if TYPE_CHECKING:
-    import pandas as pd  # the workers run without it: they start a second sooner
-
-STORAGES = ("original", "short_gop", "frames", "lmdb", "flow")
-FRAME_NAMES = ("image_00001.jpg", "00001.jpg")
-OPTIONS = "storage.json"
-JOURNAL = "converted.jsonl"
-BLOCK = 4096  # bytes; files and LMDB's values take whole ones
 # What each storage is made by: another value makes other files.
-_RELEVANT = {
+_MADE_BY = {
     "original": (),
-    "short_gop": ("short_side", "keyframe_distance", "crf"),
-    "frames": ("short_side", "jpeg_quality", "frame_names"),
-    "lmdb": ("short_side", "jpeg_quality"),
-    "flow": ("short_side", "jpeg_quality", "frame_names"),
+    "short_gop": ("short_side", "backend", "keyframe_distance", "crf"),
+    "frames": ("short_side", "backend", "jpeg_quality", "frame_names"),
+    "lmdb": ("short_side", "backend", "jpeg_quality"),
+    "flow": ("short_side", "backend", "jpeg_quality", "frame_names"),
 }
+_WORDS = {"storage": STORAGES, "frame_names": FRAME_NAMES, "backend": VIDEO_BACKENDS}
+_BOUNDS = {"short_side": (0, None), "keyframe_distance": (1, None), "crf": (0, 51), "jpeg_quality": (1, 100)}
 
 
 @dataclass(frozen=True)
 class StorageOptions:
-    """How videos are stored, and in which folder (`root`).
+    """How videos are stored, and in which folder (`root`, made absolute).
 
     - `original`: as they are; nothing is written.
     - `short_gop`: `<root>/<label>/<video_id>.mp4`, H.264 with a key frame every `keyframe_distance` frames, of quality
@@ -40,7 +36,8 @@ class StorageOptions:
     - `flow`: optical flow, `<root>/<label>/<video_id>/image_00001_x.jpg`, `image_00001_y.jpg` ….
 
     `short_side`: pixels that the short side is reduced to; 0, or a video that is smaller: as it is. `jpeg_quality`: 1
-    to 100. `frame_names`: the first frame's name. Raises ValueError for values that cannot be.
+    to 100. `frame_names`: the first frame's name. `backend`: what decodes the source videos (see `read_frames`). Raises
+    ValueError for values that cannot be.
     """
 
     storage: str
@@ -50,36 +47,44 @@ class StorageOptions:
     crf: int = 18
     jpeg_quality: int = 90
     frame_names: str = FRAME_NAMES[0]
+    backend: str = "auto"
 
     def __post_init__(self):
-        for name, value, known in (("storage", self.storage, STORAGES), ("frame_names", self.frame_names, FRAME_NAMES)):
-            if value not in known:
-                raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
-        for name, low, high in (("short_side", 0, None), ("keyframe_distance", 1, None), ("crf", 0, 51)) + (
-            ("jpeg_quality", 1, 100),
-        ):
+        object.__setattr__(self, "root", os.path.abspath(self.root))
+        for name, known in _WORDS.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        for name, (low, high) in _BOUNDS.items():
             value = getattr(self, name)
             if value < low or (high is not None and value > high):
                 raise ValueError(f"{name} is {value}: expected {low} to {high if high is not None else '…'}")
 
-    def relevant(self) -> dict:
-        """The storage with those options that its files depend on."""
-        return {"storage": self.storage} | {name: getattr(self, name) for name in _RELEVANT[self.storage]}
+    @property
+    def modality(self) -> str:
+        """Of what is stored: "flow" or "rgb"."""
+        return "flow" if self.storage == "flow" else "rgb"
 
-    def task(self) -> dict:
-        """All options as JSON has them, for a worker process."""
-        return asdict(self) | {"root": str(self.root)}
+    def made_by(self) -> dict:
+        """The storage with those options that its files depend on."""
+        options = {name: getattr(self, name) for name in ("storage", *_MADE_BY[self.storage])}
+        return options | ({"backend": "pyav"} if options.get("backend") == "auto" else {})
 
     def size(self, width: float, height: float) -> tuple[int, int]:
         """(height, width) of the stored frames of a video of this size. H.264 stores even sizes only: short_gop rounds
         to the nearest, or leaves out the last row or column of a video that is stored as it is."""
-        if not self.short_side or min(width, height) <= self.short_side:
-            even = 2 if self.storage == "short_gop" else 1
-            return max(even, int(height) // even * even), max(even, int(width) // even * even)
-        factor = self.short_side / min(width, height)
-        if self.storage == "short_gop":
-            return max(2, 2 * round(height * factor / 2)), max(2, 2 * round(width * factor / 2))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        step = 2 if self.storage == "short_gop" else 1
+        if not self.is_reduced(width, height):
+            return max(step, int(height) // step * step), max(step, int(width) // step * step)
+        factor = self.short_side / min(width, height) / step
+        return max(step, step * round(height * factor)), max(step, step * round(width * factor))
+
+    def is_reduced(self, width: float, height: float) -> bool:
+        """Whether the stored frames are smaller than the video's; a smaller one is never enlarged."""
+        return 0 < self.short_side < min(width, height)
+
+    def frame_name(self, number: int, axis: str = "") -> str:
+        """The file of a frame, or of a part of a pair of flow ("_x", "_y"), numbered from 1."""
+        return f"{self.frame_names.removesuffix('00001.jpg')}{number:05d}{axis}.jpg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,40 +99,12 @@ class Job:
     pixels: int  # of all stored frames together
 
 
-def jobs(table: "pd.DataFrame", options: StorageOptions) -> tuple[list[Job], list[int]]:
-    """The videos of `table` to convert, and for each row the number of its job.
-
-    Rows that share a file (segments of one video) share a job, for lmdb those of a subset. Raises DataError when a
-    column that probing fills in is empty.
-    """
-    from actlib.datasets.errors import DataError
-
-    for name in ("num_frames", "width", "height"):
-        unknown = table.loc[table[name].isna(), "path"]
-        if len(unknown):
-            raise DataError(f"{len(unknown):,} videos have no {name}, {unknown.iloc[0]} first; probe_table fills it in")
-    found: dict[tuple, int] = {}
-    made: list[Job] = []
-    numbers = []
-    for row in table.itertuples():
-        key = (str(row.path), row.subset if options.storage == "lmdb" else "")
-        if key not in found:
-            found[key] = len(made)
-            height, width = options.size(row.width, row.height)
-            fps = float(row.fps) if row.fps and row.fps == row.fps else 0.0
-            pixels = height * width * int(row.num_frames)
-            source, target = os.path.abspath(row.path), _target(row, options)
-            made.append(Job(row.video_id, source, target, int(row.num_frames), fps, pixels))
-        numbers.append(found[key])
-    return made, numbers
-
-
-def _target(row, options: StorageOptions) -> str:
-    root = Path(os.path.abspath(options.root))
+def target_path(options: StorageOptions, video_id: str, label: str, subset: str) -> str:
+    """Where a video of a table is stored."""
     if options.storage == "lmdb":
-        return f"{root / row.subset}.lmdb/{row.video_id}"
+        return f"{os.path.join(options.root, subset)}.lmdb/{video_id}"
     suffix = ".mp4" if options.storage == "short_gop" else ""
-    return str(root / file_name(row.label) / (file_name(row.video_id) + suffix))
+    return os.path.join(options.root, file_name(label), file_name(video_id) + suffix)
 
 
 def file_name(text: str) -> str:
@@ -139,27 +116,49 @@ def file_name(text: str) -> str:
     return f"{short}~{hashlib.sha1(text.encode()).hexdigest()[:8]}"
 
 
-def claim_root(options: StorageOptions) -> None:
-    """Note in the folder what it is made by. Raises DataError when it was made otherwise or holds something else."""
-    from actlib.datasets.errors import DataError
+@contextmanager
+def written_whole(target: str | Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield the path of a file, or of a `folder`, that becomes `target` at the end, and goes if an error is raised. It
+    has always the same name: what a killed process left there is replaced. Raises FileExistsError."""
+    target = Path(target)
+    if target.exists():
+        raise FileExistsError(f"{target}: exists already; delete it to make it anew")
+    remove_partial(target)
+    partial = _partial(target)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if folder:
+            partial.mkdir()
+        yield partial
+        os.replace(partial, target)
+    except BaseException:
+        remove_partial(target)
+        raise
 
-    root = Path(options.root)
-    path = root / OPTIONS
-    if path.is_file():
-        made_by, asked = json.loads(path.read_text(encoding="utf-8")), options.relevant()
-        other = [f"{name} {made_by.get(name)}, not {asked[name]}" for name in asked if made_by.get(name) != asked[name]]
-        if other:
-            raise DataError(
-                f"{root}: holds videos converted with {'; '.join(other)}. Choose another storage_root, "
-                "or delete this folder"
-            )
-    elif root.is_dir() and any(root.iterdir()):
-        raise DataError(f"{root}: holds other files; converted videos need a folder of their own as storage_root")
+
+def remove_partial(target: str | Path) -> None:
+    """Remove what is left of a killed conversion to `target`."""
+    remove(_partial(Path(target)))
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
     else:
-        write_json(path, options.relevant())
+        path.unlink(missing_ok=True)
+
+
+def file_sizes(path: str | Path) -> list[int]:
+    """The bytes of a file, or of the files in a folder: their content, without what is lost to whole blocks."""
+    path = Path(path)
+    return [each.stat().st_size for each in (path.iterdir() if path.is_dir() else [path])]
 
 
 def stored_bytes(path: str | Path) -> int:
-    """The bytes of a file, or of the files in a folder: their content, without what is lost to whole blocks."""
-    path = Path(path)
-    return sum(each.stat().st_size for each in path.iterdir()) if path.is_dir() else path.stat().st_size
+    """The bytes of a video under any path of a table; inside an LMDB file those of its frames' JPEGs."""
+    return lmdb_store.stored_bytes(path) if lmdb_store.split_lmdb(str(path)) else sum(file_sizes(path))

@@ -19,11 +19,16 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from actlib.datasets.errors import VideoError
+from actlib.datasets.errors import DataError, VideoError
 
 # Errors that the next video would meet as well: a full disk, a folder that may not be written to.
 _STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _STARTUP_TIMEOUT = 120.0  # seconds; a worker imports PyAV and NumPy, which takes a while from a cold disk
+
+
+def check_limits(workers: int, timeout: float) -> None:
+    if workers < 1 or timeout <= 0:
+        raise ValueError(f"workers must be at least 1 and timeout positive, got {workers} and {timeout}")
 
 
 def run_all(
@@ -32,24 +37,27 @@ def run_all(
     *,
     workers: int,
     timeouts: Sequence[float],
+    request: Callable = lambda value: value,
+    backend: str = "pyav",
 ) -> Iterator[tuple[int, dict]]:
     """Call `task`, a function of a module, with each of `values` (JSON), and yield the number of a value and the dict
-    that `task` returns for it, as they are done.
+    that `task` returns for it, as they are done. Where all `values` would fill the memory, `request` makes what is sent
+    of each when its turn comes. `backend`: what `task` decodes videos with.
 
     An error that it raises, no answer within the value's `timeouts` (seconds), and the death of the process become a
     dict with the `reason` alone. `workers` processes run at a time and none is left when this generator ends or is
     closed. Raises RuntimeError when a process cannot start, DataError when `task` does or a disk is full.
     """
-    pool = [_Worker(task) for _ in range(min(workers, len(values)))]
+    pool = [_Worker(task, backend) for _ in range(min(workers, len(values)))]
     done: queue.SimpleQueue[tuple[int, dict | Exception]] = queue.SimpleQueue()
-    numbers, stopped = iter(range(len(values))), threading.Event()
+    numbers = iter(range(len(values)))
 
     def serve(worker: _Worker):
         for number in numbers:  # one iterator for all threads: each takes the next
-            if stopped.is_set():
+            if worker.killed:
                 return
             try:
-                done.put((number, worker.call(values[number], timeouts[number])))
+                done.put((number, worker.call(request(values[number]), timeouts[number])))
             except Exception as error:  # raised again where somebody waits
                 done.put((number, error))
 
@@ -64,7 +72,6 @@ def run_all(
             yield number, result
     finally:
         # Also on Ctrl-C: nothing is begun any more, and the killed processes free the threads that wait for an answer.
-        stopped.set()
         for worker in pool:
             worker.kill()
         for thread in threads:
@@ -77,11 +84,11 @@ def run_all(
 class _Worker:
     """One process, started at the first value and again after each that it does not survive."""
 
-    def __init__(self, task: Callable[[object], dict]):
-        self._task = [task.__module__, task.__name__]
+    def __init__(self, task: Callable[[object], dict], backend: str):
+        self._task = [task.__module__, task.__name__, backend]
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()  # between a thread that starts a process and the one that kills it
-        self._killed = False
+        self.killed = False
         self._timed_out = False
 
     def call(self, value, timeout: float) -> dict:
@@ -95,15 +102,13 @@ class _Worker:
             return {"reason": f"the decoder crashed ({f'signal {-status}' if status < 0 else f'exit status {status}'})"}
         answer = json.loads(answer)
         if "stop" in answer:
-            from actlib.datasets.errors import DataError
-
             raise DataError(answer["stop"])
         return answer
 
     def kill(self):
         """End the process, from any thread, and start none again."""
         with self._lock:
-            self._killed = True
+            self.killed = True
             if self._process is not None:
                 self._process.kill()
 
@@ -124,7 +129,7 @@ class _Worker:
         search_path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
         with tempfile.TemporaryFile() as errors:
             with self._lock:
-                if self._killed:
+                if self.killed:
                     raise RuntimeError("the work was stopped")
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "actlib.datasets.prepare.workers", *self._task],
@@ -163,11 +168,13 @@ class _Worker:
         return None if self._timed_out else answer or None
 
 
-def _serve(module: str, function: str):
+def _serve(module: str, function: str, backend: str):
     """Answer the lines of standard input, until it ends: then also in the middle of the work."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not end up among the answers
     task = getattr(import_module(module), function)
+    if backend == "decord":  # torch comes with it, which takes long: not in the first video's time
+        import_module("actlib.datasets.video.decord_reader")
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen():
@@ -183,18 +190,10 @@ def _serve(module: str, function: str):
         except VideoError as error:
             answer = {"reason": error.reason}
         except Exception as error:
-            answer = _answer_to(error)
+            stop = isinstance(error, DataError) or getattr(error, "errno", None) in _STOPPING
+            text = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            answer = {"stop" if stop else "reason": text}
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def _answer_to(error: Exception) -> dict:
-    """A `reason` for this video alone, or a reason to `stop`."""
-    from actlib.datasets.errors import DataError  # pandas comes with it: only a process that needs it waits for that
-
-    if isinstance(error, DataError):
-        return {"stop": str(error)}
-    stop = getattr(error, "errno", None) in _STOPPING
-    return {"stop" if stop else "reason": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

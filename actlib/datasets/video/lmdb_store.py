@@ -8,21 +8,26 @@ is there whole or not at all. A table's path is `<file>.lmdb/<video_id>`.
 import json
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from actlib.datasets.errors import DataError, VideoError
-from actlib.datasets.video.frame_folders import decode_picture, distinct_frames
-from actlib.datasets.video.pyav_reader import VideoInfo, check_range
-from actlib.datasets.video.reader import split_lmdb
+from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames
+from actlib.datasets.video.numbered_pictures import decode_pictures
 
 MAX_KEY = 511  # bytes, LMDB's own limit
-_FRAME = "{}/{:06d}"
 _MAP_SIZE = 1 << 30  # bytes to begin with; doubled when full. No disk is taken before it is written to
 _OPEN_FILES = 8  # by a process at a time
+_REMEDY = "convert the video anew"
+
+
+def split_lmdb(path: str) -> tuple[str, str] | None:
+    """(LMDB file, video's id) of a path `<file>.lmdb/<video_id>`; None for any other path."""
+    at = path.find(".lmdb" + os.sep)
+    return (path[: at + 5], path[at + 6 :]) if at > 0 and path[at + 6 :] else None
 
 
 def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
@@ -34,18 +39,18 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
     with _reading(path) as (transaction, video_id):
         info = _record(path, transaction, video_id)
         check_range(path, distinct, info.num_frames)
-        found = np.empty((len(distinct), info.height, info.width, 3), dtype=np.uint8)
-        for place, index in enumerate(distinct):
-            key = _FRAME.format(video_id, index)
-            data = transaction.get(key.encode())
+        pictures = []
+        for index in distinct.tolist():
+            data = transaction.get(_key(video_id, index))
             if data is None:
-                raise VideoError(path, f"frame {index} of {info.num_frames} is missing from the file; convert it anew")
-            image = decode_picture(f"{path}/{index:06d}", data)
-            if image.shape != found.shape[1:]:
-                sizes = f"{image.shape[1]}×{image.shape[0]} pixels, its record says {info.width}×{info.height}"
-                raise VideoError(path, f"frame {index} has {sizes}; convert it anew")
-            found[place] = image
-    return found if places is None else found[places]
+                raise VideoError(path, f"frame {index} of {info.num_frames} is missing from the file; {_REMEDY}")
+            pictures.append((f"{path}/{index:06d}", data))
+        found = decode_pictures(pictures, len(pictures), remedy=_REMEDY)
+    height, width = found.shape[1:3]
+    if (height, width) != (info.height, info.width):
+        sizes = f"{width}×{height} pixels, its record says {info.width}×{info.height}"
+        raise VideoError(path, f"frame {distinct[0]} has {sizes}; {_REMEDY}")
+    return found[places]
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -65,12 +70,11 @@ def stored_bytes(path: str | Path) -> int:
     """The bytes of the video's JPEGs. LMDB keeps them in whole blocks of 4096 bytes, some a fifth more."""
     with _reading(path) as (transaction, video_id):
         info = _record(path, transaction, video_id)
-        keys = (_FRAME.format(video_id, index).encode() for index in range(info.num_frames))
-        return sum(len(transaction.get(key, b"")) for key in keys)
+        return sum(len(transaction.get(_key(video_id, index), b"")) for index in range(info.num_frames))
 
 
-class Writer:
-    """Adds videos to an LMDB file, made if need be. One at a time may write to a file; close it at the end."""
+class Writer(AbstractContextManager):
+    """Adds videos to an LMDB file, made if need be. One at a time may write to a file, in a `with`."""
 
     def __init__(self, path: str | Path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +95,7 @@ class Writer:
             try:
                 with self._env.begin(write=True) as transaction:
                     for index, data in enumerate(frames):
-                        transaction.put(_FRAME.format(video_id, index).encode(), data)
+                        transaction.put(_key(video_id, index), data)
                     transaction.put(video_id.encode(), json.dumps(asdict(info)).encode())
                 return
             except _lmdb().MapFullError:
@@ -103,14 +107,12 @@ class Writer:
             data = transaction.get(video_id.encode())
         return VideoInfo(**json.loads(data)) if data else None
 
-    def close(self):
+    def __exit__(self, *exception):
         self._env.close()
 
-    def __enter__(self) -> "Writer":
-        return self
 
-    def __exit__(self, *exception):
-        self.close()
+def _key(video_id: str, index: int) -> bytes:
+    return f"{video_id}/{index:06d}".encode()
 
 
 def _lmdb():
@@ -147,15 +149,12 @@ def _open(file: str, state: tuple[int, ...]):
 
     Nobody writes while this reads: no lock is taken, and the file may lie where nothing may be written.
     """
-    before, env = _opened.get(file, (None, None))
-    if before == state:
-        return env
-    _forget(file)
-    while len(_opened) >= _OPEN_FILES:
-        _forget(next(iter(_opened)))
-    env = _lmdb().open(file, subdir=False, readonly=True, lock=False, readahead=False)
-    _opened[file] = (state, env)
-    return env
+    if file not in _opened or _opened[file][0] != state:
+        _forget(file)
+        while len(_opened) >= _OPEN_FILES:
+            _forget(next(iter(_opened)))
+        _opened[file] = state, _lmdb().open(file, subdir=False, readonly=True, lock=False, readahead=False)
+    return _opened[file][1]
 
 
 def _forget(file: str):
@@ -173,4 +172,4 @@ def _record(path, transaction, video_id: str) -> VideoInfo:
     try:
         return VideoInfo(**json.loads(bytes(data)))
     except (ValueError, TypeError):
-        raise VideoError(path, "its record in the LMDB file is damaged; convert it anew") from None
+        raise VideoError(path, f"its record in the LMDB file is damaged; {_REMEDY}") from None

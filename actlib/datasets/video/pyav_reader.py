@@ -11,30 +11,18 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from stat import S_ISREG
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from actlib.datasets.errors import VideoError
-from actlib.datasets.video import time_limit as guard
-
-BACKENDS = ("pyav", "decord")
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """Number of frames, average frames per second (0 if unknown), size in pixels of the frames as they are returned."""
-
-    num_frames: int
-    fps: float
-    width: int
-    height: int
+from actlib.datasets.video import time_limit
+from actlib.datasets.video.info import VideoInfo, check_file, check_range, distinct_frames
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -55,41 +43,18 @@ def probe(path: str | Path) -> VideoInfo:
         if first is None:
             raise VideoError(path, "holds no frame that can be decoded")
         height, width = to_rgb(first).shape[:2]
-        num_frames = len(index.times) if index.timed else 1 + sum(1 for _ in frames)
+        num_frames = len(index.times) or 1 + sum(1 for _ in frames)
     return VideoInfo(num_frames=num_frames, fps=fps, width=width, height=height)
 
 
-def read_frames(
-    path: str | Path, indices: Sequence[int], *, backend: str = "pyav", timeout: float | None = None
-) -> np.ndarray:
-    """Decode the frames numbered `indices` (any order, repeats allowed): uint8 (T, H, W, 3) RGB, 0..255.
+def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
+    """Decode the frames numbered `indices` (any order, repeats allowed): uint8 (T, H, W, 3) RGB, 0..255, each once.
 
-    Each distinct frame is decoded once. After `timeout` seconds without an answer the decoder is left alone, whatever
-    it is doing, and so is this file as long as it does it. `backend`: "pyav", or "decord" where that is
-    installed (see `decord_reader`).
     Raises VideoError for whatever is wrong with the file and for a frame that it does not have; ValueError for unusable
-    arguments.
+    indices.
     """
-    indices = np.asarray(indices)
-    if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(f"indices must be a non-empty list of whole numbers, got {indices.tolist()!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f'backend must be "pyav" or "decord", got {backend!r}')
-    distinct, places = np.unique(indices, return_inverse=True)
-    path = os.fspath(path)
-    read = _read_pyav
-    if backend == "decord":
-        from actlib.datasets.video.decord_reader import read
-    frames = read(path, distinct) if timeout is None else answer_within(timeout, path, read, path, distinct)
-    return frames if np.array_equal(distinct, indices) else frames[places]
-
-
-def answer_within(timeout: float, path: str, read: Callable[..., np.ndarray], *args) -> np.ndarray:
-    """`read(*args)`, or VideoError about `path` when it has not answered after `timeout` seconds (see `guard`)."""
-    try:
-        return guard.within(timeout, path, read, *args)
-    except TimeoutError as error:
-        raise VideoError(path, f"{error}: the decoder hangs on this file, or the disk does") from None
+    distinct, places = distinct_frames(indices)
+    return _read_distinct(os.fspath(path), distinct)[places]
 
 
 # ---- what the packets tell
@@ -100,15 +65,14 @@ class _Index:
     """What the packets of a stream say about its frames, without decoding any.
 
     `times`: the presentation times of the frames that are shown, in order; `keyframes`: the numbers of those where
-    decoding can start, and `seeks` the times that lead there; all times in units of the stream's time base. `timed`:
-    whether every frame has a presentation time of its own; without, the first three are empty. `sorted`: whether
-    `times` ascend. `num_listed`: the frames that an mp4's index promises, 0 if unknown.
+    decoding can start, and `seeks` the times that lead there; all times in units of the stream's time base. All three
+    are empty unless every frame has a presentation time of its own. `sorted`: whether `times` ascend. `num_listed`: the
+    frames that an mp4's index promises, 0 if unknown.
     """
 
     times: range | np.ndarray
     keyframes: np.ndarray
     seeks: np.ndarray
-    timed: bool
     sorted: bool
     num_packets: int
     num_listed: int
@@ -165,7 +129,7 @@ def _look_through(container, stream) -> _Index:
             if not packet.is_discard:
                 shown.append(packet.pts)
             if not num_packets % 256:
-                guard.check()
+                time_limit.check()
     timed = None not in shown and None not in keys and len(set(shown)) == len(shown)
     # AVI has no presentation times; MPEG-4 may have been copied out of one, B-frames packed as they were.
     guessed = container.format.name == "avi" or stream.codec_context.name == "mpeg4"
@@ -183,8 +147,7 @@ def _look_through(container, stream) -> _Index:
         times=times,
         keyframes=keyframes.astype(np.int32),
         seeks=seeks,
-        timed=timed,
-        sorted=timed and not guessed,
+        sorted=not guessed,
         num_packets=num_packets,
         num_listed=stream.frames if container.format.name.startswith("mov") else 0,
     )
@@ -210,18 +173,6 @@ def _times_by_decoding(container, stream) -> tuple[np.ndarray, np.ndarray, np.nd
 # ---- PyAV
 
 
-def check_file(path) -> os.stat_result:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise VideoError(path, f"cannot be opened: {error.strerror}") from None
-    if not S_ISREG(status.st_mode):
-        raise VideoError(path, "is not a regular file")
-    if status.st_size == 0:
-        raise VideoError(path, "is empty (0 bytes); fetch it anew")
-    return status
-
-
 @contextmanager
 def _opened(path):
     """Yield (container, stream) of the file's best video stream; PyAV's errors leave as VideoError."""
@@ -236,13 +187,12 @@ def _opened(path):
             stream.codec_context.thread_count = 1  # PyAV's own threads deadlock beside a DataLoader's workers
             yield container, stream
     except av.FFmpegError as error:
-        hint = ""
-        if isinstance(error, av.InvalidDataError):
-            hint = " (not a video, damaged, or cut off before its index was written)"
+        damaged = isinstance(error, av.InvalidDataError)
+        hint = " (not a video, damaged, or cut off before its index was written)" if damaged else ""
         raise VideoError(path, f"{error.strerror}{hint}") from None
 
 
-def _read_pyav(path: str, distinct: np.ndarray) -> np.ndarray:
+def _read_distinct(path: str, distinct: np.ndarray) -> np.ndarray:
     """`distinct`: ascending frame numbers."""
     status = check_file(path)
     stamp = status.st_size, status.st_mtime_ns
@@ -252,14 +202,14 @@ def _read_pyav(path: str, distinct: np.ndarray) -> np.ndarray:
         if fresh:
             index = _look_through(container, stream)
             _indices.put(path, stamp, index)
-        if index.timed:
+        if len(index.times):
             check_range(path, distinct, len(index.times))
             frames, found = _decode_at(container, stream, distinct, index, rewind=fresh)
             if found.all():
                 return frames
     # A seek that lands too late leaves frames unfound: then read from the start, which needs no seek.
     with _opened(path) as (container, stream):
-        if not index.timed:
+        if not len(index.times):
             return _decode_counting(path, container, stream, distinct)
         frames, found = _decode_at(container, stream, distinct, replace(index, keyframes=index.keyframes[:0]))
     if found.all():
@@ -279,14 +229,18 @@ def _decode_at(
     wanted = [int(index.times[number]) for number in distinct]
     to_rgb, only = _ToRGB(stream), frozenset(wanted)
     # Frames are compared by their times; where these do not ascend, by their numbers.
-    numbers = None if index.sorted else {int(time): number for number, time in enumerate(index.times)}
+    numbers = {} if index.sorted else {int(time): number for number, time in enumerate(index.times)}
+
+    def order(time: int) -> int:
+        return numbers.get(time, -1) if numbers else time
+
     frames, frame, reached = _decoded(container, stream, only), None, -1
     for place, (number, target) in enumerate(zip(distinct.tolist(), wanted)):
         key = bisect_right(index.keyframes, number) - 1
         if key >= 0 and (rewind or index.keyframes[key] > max(reached, 0)):
             container.seek(int(index.seeks[key]), stream=stream)
             frames, frame, rewind = _decoded(container, stream, only), None, False
-        while frame is None or _is_before(frame, target, number, numbers):
+        while frame is None or frame.pts is None or order(frame.pts) < order(target):
             frame = next(frames, None)
             if frame is None:
                 return clip, found
@@ -299,19 +253,13 @@ def _decode_at(
     return clip, found
 
 
-def _is_before(frame, target: int, number: int, numbers: dict[int, int] | None) -> bool:
-    if frame.pts is None:
-        return True
-    return frame.pts < target if numbers is None else numbers.get(frame.pts, -1) < number
-
-
 def _decode_counting(path, container, stream, distinct: np.ndarray) -> np.ndarray:
     """Decode from the start, counting: the way for streams whose packets bear no times."""
     wanted = set(distinct.tolist())
     found, to_rgb, count = [], _ToRGB(stream), 0
     for frame in _decoded(container, stream):
         if count in wanted:
-            found.append(to_rgb(frame).copy())
+            found.append(to_rgb(frame))
         count += 1
         if len(found) == len(wanted):
             break
@@ -329,7 +277,7 @@ def _decoded(container, stream, wanted: frozenset[int] = frozenset()) -> Iterato
     skipping = False
     with suppress(av.FFmpegError):
         for packet in container.demux(stream):
-            guard.check()
+            time_limit.check()
             if selective and skipping != (packet.pts is not None and packet.pts not in wanted):
                 skipping = not skipping
                 context.skip_frame = "NONREF" if skipping else "DEFAULT"
@@ -344,20 +292,8 @@ class _ToRGB:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame) -> np.ndarray:
-        """A view of the picture, to be copied."""
-        width, height = self._size
         # Plain bilinear: ACCURATE_RND and full chroma would leave swscale's fast path, which decord takes, too.
-        picture = self._reformatter.reformat(
-            frame, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        plane = picture.planes[0]
-        image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
-        image = image.reshape(height, width, 3)
+        how = {"format": "rgb24", "interpolation": Interpolation.BILINEAR, "threads": 1}
+        image = self._reformatter.reformat(frame, *self._size, **how).to_ndarray()
         quarter_turns, rest = divmod(round(frame.rotation), 90)  # counter-clockwise
         return np.rot90(image, quarter_turns) if quarter_turns % 4 and not rest else image
-
-
-def check_range(path, distinct: np.ndarray, num_frames: int):
-    for number in (distinct[0], distinct[-1]):
-        if not 0 <= number < num_frames:
-            raise VideoError(path, f"frame {number} does not exist: the video has {num_frames} frames")

@@ -1,5 +1,5 @@
-"""Reading frames by number from whatever a table's `path` names: a video file, a folder of frames, a video in an LMDB
-file. Everything that reads frames reads through here."""
+"""Reading frames by number from whatever a table's `path` names: a video file, a folder of frames or of optical flow, a
+video in an LMDB file. Everything that reads frames reads through here."""
 
 import os
 from collections.abc import Sequence
@@ -8,71 +8,75 @@ from pathlib import Path
 import numpy as np
 
 from actlib.datasets.errors import VideoError
-from actlib.datasets.video import pyav_reader as video
-from actlib.datasets.video.pyav_reader import VideoInfo
-
-MODALITIES = ("rgb", "flow")
+from actlib.datasets.video import flow_folders, frame_folders, lmdb_store, pyav_reader, time_limit
+from actlib.datasets.video.info import VideoInfo
+from actlib.datasets.vocabulary import MODALITIES, VIDEO_BACKENDS
 
 
 def read_frames(
-    path: str | Path, indices: Sequence[int], *, modality: str = "rgb", timeout: float | None = None
+    path: str | Path,
+    indices: Sequence[int],
+    *,
+    modality: str = "rgb",
+    timeout: float | None = None,
+    backend: str = "auto",
 ) -> np.ndarray:
     """The frames numbered `indices` from 0 (any order, repeats allowed): uint8 (T, H, W, 3) RGB; for modality "flow"
-    uint8 (T, H, W, 10), five consecutive pairs x, y from each number on.
+    uint8 (T, H, W, 10), five consecutive pairs x, y from each number on. Each distinct frame is decoded once.
 
-    `timeout`: seconds that a decoder, or the disk, may take; None: as long as they like. Raises VideoError for
-    whatever is wrong with the video and for a frame that it does not have; ValueError for unusable arguments.
+    `timeout`: after so many seconds the decoder, or the disk, is left alone, whatever it is doing, and so is this video
+    as long as it does it; None: waits as long as it takes. `backend`: what decodes video files, "pyav" ("auto" is the
+    same) or "decord", where that is installed (see `decord_reader`).
+    Raises VideoError for whatever is wrong with the video and for a frame that it does not have; ValueError for
+    unusable arguments.
     """
-    _check_modality(modality)
-    path = os.fspath(path)
-    if modality == "flow":
-        from actlib.datasets.video import flow_folders as flow
-
-        read, path = flow.read_flow, _flow_folder(path)
-    elif split_lmdb(path):
-        from actlib.datasets.video import lmdb_store
-
-        read = lmdb_store.read_frames
-    elif os.path.isdir(path):
-        from actlib.datasets.video import frame_folders
-
-        read = frame_folders.read_frames
-    else:
-        read = video.read_frames
-    return read(path, indices) if timeout is None else video.answer_within(timeout, path, read, path, indices)
+    path, reader = _reader_of(path, modality, backend)
+    if timeout is None:
+        return reader.read_frames(path, indices)
+    try:
+        return time_limit.within(timeout, path, reader.read_frames, path, indices)
+    except TimeoutError as error:
+        raise VideoError(path, f"{error}: the decoder hangs on this file, or the disk does") from None
 
 
-def probe(path: str | Path, modality: str = "rgb") -> VideoInfo:
-    """Count the frames (for modality "flow" the pairs) and decode the first. Raises VideoError."""
-    _check_modality(modality)
-    path = os.fspath(path)
-    if modality == "flow":
-        from actlib.datasets.video import flow_folders as flow
-
-        return flow.probe_flow(_flow_folder(path))
-    if split_lmdb(path):
-        from actlib.datasets.video import lmdb_store
-
-        return lmdb_store.probe(path)
-    if os.path.isdir(path):
-        from actlib.datasets.video import frame_folders
-
-        return frame_folders.probe(path)
-    return video.probe(path)
+def probe(path: str | Path, modality: str = "rgb", backend: str = "auto") -> VideoInfo:
+    """Count the frames (for modality "flow" the pairs) and decode the first. Raises as `read_frames`."""
+    path, reader = _reader_of(path, modality, backend)
+    return reader.probe(path)
 
 
-def split_lmdb(path: str) -> tuple[str, str] | None:
-    """(LMDB file, video's id) of a path `<file>.lmdb/<video_id>`; None for any other path."""
-    at = path.find(".lmdb" + os.sep)
-    return (path[: at + 5], path[at + 6 :]) if at > 0 and path[at + 6 :] else None
+def check_backend(backend: str) -> str:
+    """The one that `backend` stands for: "pyav" or "decord". Raises ValueError for an unknown one and DataError, a kind
+    of it, for decord where it is not installed."""
+    if backend not in VIDEO_BACKENDS:
+        raise ValueError(f"video_backend {backend!r}: expected one of {', '.join(VIDEO_BACKENDS)}")
+    if backend == "decord":
+        _decord_reader().check_installed()
+    return "pyav" if backend == "auto" else backend
 
 
-def _flow_folder(path: str) -> str:
-    if not os.path.isdir(path):
-        raise VideoError(path, "is no folder of flow pairs; notebook 01_data_prep makes them (storage: flow)")
-    return path
+def installed_backends() -> list[str]:
+    """Those of pyav and decord that can be used here."""
+    return ["pyav"] + (["decord"] if _decord_reader().decord else [])
 
 
-def _check_modality(modality: str):
+def _reader_of(path: str | Path, modality: str, backend: str):
+    """The path as a string, and the module that reads it."""
     if modality not in MODALITIES:
-        raise ValueError(f'modality must be "rgb" or "flow", got {modality!r}')
+        raise ValueError(f"modality {modality!r}: expected one of {', '.join(MODALITIES)}")
+    backend, path = check_backend(backend), os.fspath(path)
+    if modality == "flow":
+        if not os.path.isdir(path):
+            raise VideoError(path, "is no folder of flow pairs; notebook 01_data_prep makes them (storage: flow)")
+        return path, flow_folders
+    if lmdb_store.split_lmdb(path):
+        return path, lmdb_store
+    if os.path.isdir(path):
+        return path, frame_folders
+    return path, _decord_reader() if backend == "decord" else pyav_reader
+
+
+def _decord_reader():
+    from actlib.datasets.video import decord_reader  # torch comes with it: it takes seconds
+
+    return decord_reader

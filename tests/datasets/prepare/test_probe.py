@@ -93,6 +93,28 @@ def test_what_is_known_is_not_opened_again(tmp_path):
     assert quarantine["video_id"].tolist() == first[1]["video_id"].tolist() and len(quarantine) == 1
 
 
+def test_decord_probes_too(tmp_path):
+    """What one backend found out is not taken for the other's; a journal of before these were told apart is PyAV's."""
+    pytest.importorskip("decord")
+    journal, totals = tmp_path / "probed.jsonl", []
+
+    def progress(answers, total):
+        totals.append(total)
+        return answers
+
+    table = table_of(write_video(tmp_path / "a.mp4", 20))
+    for backend in ("auto", "pyav", "decord", "decord"):
+        readable, quarantine = probe_table(table, workers=1, journal=journal, progress=progress, backend=backend)
+        assert readable[["num_frames", "fps", "width", "height"]].values.tolist() == [[20, 30, 160, 128]]
+    assert totals == [1, 0, 1, 0] and quarantine.empty
+    old = journal.read_text().replace('"backend": "pyav", ', "").splitlines()
+    journal.write_text("\n".join(old[:-1]) + "\n")
+    probe_table(table, workers=1, journal=journal, progress=progress)
+    assert totals[-1] == 0
+    with pytest.raises(ValueError, match="video_backend 'opencv': expected one of auto, pyav, decord"):
+        probe_table(table, backend="opencv")
+
+
 def test_a_worker_that_cannot_start_says_why(tmp_path, monkeypatch):
     (tmp_path / "av.py").write_text("raise ImportError('this decoder is broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -134,6 +156,7 @@ def test_folders_of_frames_and_flow(tmp_path):
     readable, quarantine = probe_table(table, workers=1, progress=progress)
     assert readable[["num_frames", "fps", "width", "height"]].values.tolist() == [[3, 12, 64, 48]] * 2
     assert totals == [2] and quarantine["reason"].str.startswith("holds no frames").all()
-    assert probe_file([str(tmp_path / "flow"), "flow"]) == {"num_frames": 3, "fps": 0.0, "width": 32, "height": 24}
+    found = probe_file([str(tmp_path / "flow"), "flow", "auto"])
+    assert found == {"num_frames": 3, "fps": 0.0, "width": 32, "height": 24}
     with pytest.raises(VideoError, match="holds no pairs"):
-        probe_file([str(tmp_path / "rgb"), "flow"])
+        probe_file([str(tmp_path / "rgb"), "flow", "auto"])

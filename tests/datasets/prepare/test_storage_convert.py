@@ -14,19 +14,21 @@ import psutil
 import pytest
 from videofiles import frame_number, write_missing_frames, write_video
 
-from actlib.analysis.plots import storage as storage_plots
+from actlib.analysis import plots
 from actlib.datasets.errors import DataError
-from actlib.datasets.prepare import storage
-from actlib.datasets.prepare.convert import Conversion
+from actlib.datasets.prepare.convert import Conversion, convert
+from actlib.datasets.prepare.layout import StorageOptions, stored_bytes
+from actlib.datasets.prepare.measure import measure_storages
 from actlib.datasets.table import COLUMNS, read_table, write_table
-from actlib.datasets.video import reader as sources
+from actlib.datasets.video.reader import installed_backends, read_frames
 
 SCRIPT = """
 import sys
-from actlib.datasets.prepare import storage
+from actlib.datasets.prepare.convert import convert
+from actlib.datasets.prepare.layout import StorageOptions
 from actlib.datasets.table import read_table
 name, table, root = sys.argv[1:]
-storage.convert(read_table(table), storage.StorageOptions(name, root, short_side=0), workers=1)
+convert(read_table(table), StorageOptions(name, root, short_side=0), workers=1)
 """
 
 
@@ -57,7 +59,7 @@ def check(table, converted, quarantine, root, width=160, height=128):
     segments = converted.loc[[3, 10], ["start", "end"]]
     assert segments.values.tolist() == [[0, 20], [20, 40]] and converted["end"].isna().sum() == 9
     for path in converted["path"]:
-        assert [frame_number(frame) for frame in sources.read_frames(path, [0, 39, 21])] == [0, 39, 21]
+        assert [frame_number(frame) for frame in read_frames(path, [0, 39, 21])] == [0, 39, 21]
     assert list(quarantine.columns) == ["video_id", "path", "label", "subset", "reason"]
     assert list(quarantine["video_id"]) == ["v11"] and "cannot be decoded" in quarantine["reason"][0]
     assert quarantine["path"][0].endswith("lying.avi")
@@ -92,8 +94,8 @@ def test_a_killed_conversion_goes_on(table, tmp_path):
         totals.append(total)
         yield from answers
 
-    options = storage.StorageOptions("short_gop", root, short_side=0)
-    converted, quarantine = storage.convert(read_table(table), options, progress=progress)
+    options = StorageOptions("short_gop", root, short_side=0)
+    converted, quarantine = convert(read_table(table), options, progress=progress)
     check(table, converted, quarantine, root)
     files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
     assert sorted(map(str, files)) == sorted([*names, "storage.json", "converted.jsonl", ".lock"])
@@ -102,14 +104,16 @@ def test_a_killed_conversion_goes_on(table, tmp_path):
     assert len(sizes) == 1  # all show the same frames: whole, before and after the kill
     assert 11 - 2 >= totals[0] >= 2
 
-    again, quarantine = storage.convert(read_table(table).drop(index=11), options)  # no process is needed now
+    again, quarantine = convert(read_table(table).drop(index=11), options)  # no process is needed now
     assert again.equals(converted) and quarantine.empty
 
 
 def test_lmdb_and_the_estimate(table, tmp_path):
     pytest.importorskip("lmdb")
-    options = storage.StorageOptions("lmdb", tmp_path / "lmdb", short_side=64)
-    converted, quarantine = storage.convert(read_table(table), options, workers=1)
+    options = StorageOptions("lmdb", tmp_path / "lmdb", short_side=64)
+    told = []
+    converted, quarantine = convert(read_table(table), options, workers=1, tell=told.append)
+    assert [(each.left, each.sampled) for each in told] == [(8, 3)]  # after four, of which the last failed
     check(table, converted, quarantine, tmp_path / "lmdb", 80, 64)
     root = tmp_path / "lmdb"
     left = {path.name for path in root.iterdir()}
@@ -132,47 +136,54 @@ def test_a_disk_that_is_too_small(table, tmp_path, monkeypatch):
     """The need is known after a few videos, and nothing more is converted then."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**6, 10**6 - 5000, 5000))
-    options = storage.StorageOptions("short_gop", tmp_path / "converted", short_side=0)
+    options = StorageOptions("short_gop", tmp_path / "converted", short_side=0)
     sound = read_table(table)[:10]
     with pytest.raises(DataError, match=r"converting the 6 videos that are left takes [\d,]{6,} bytes, 5,000 are free"):
-        storage.convert(sound, options, workers=1)
+        convert(sound, options, workers=1)
     assert 4 <= len(list((tmp_path / "converted").rglob("v*.mp4"))) <= 5
     with pytest.raises(DataError, match="5,000 are free"):  # and now at once
-        storage.convert(sound, options, workers=1)
+        convert(sound, options, workers=1)
 
 
 def test_nothing_to_convert(table, tmp_path):
     videos = read_table(table)
-    same, quarantine = storage.convert(videos, storage.StorageOptions("original", tmp_path / "none"))
+    same, quarantine = convert(videos, StorageOptions("original", tmp_path / "none"))
     assert same.equals(videos) and quarantine.empty and not (tmp_path / "none").exists()
-    none, quarantine = storage.convert(videos[:0], storage.StorageOptions("frames", tmp_path / "none"))
+    none, quarantine = convert(videos[:0], StorageOptions("frames", tmp_path / "none"))
     assert none.empty and quarantine.empty
     for options in ({"workers": 0}, {"timeout": 0}):
         with pytest.raises(ValueError, match="workers must be at least 1 and timeout positive"):
-            storage.convert(videos, storage.StorageOptions("frames", tmp_path / "f"), **options)
+            convert(videos, StorageOptions("frames", tmp_path / "f"), **options)
 
 
 def test_measured(table, tmp_path, monkeypatch):
     """Every storage is a row, also one that cannot be used here; what was written for it goes."""
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    options = storage.StorageOptions("original", tmp_path / "run" / "converted", short_side=0)
+    options = StorageOptions("original", tmp_path / "run" / "converted", short_side=0)
     videos = read_table(table)[:10]
-    found = storage.measure_storages(
-        videos, ["short_gop", "lmdb"], options, videos=2, crop_size=32, clips=4, rounds=1, workers=1
-    ).set_index("storage")
-    assert list(found.index) == ["original", "short_gop", "lmdb"]
-    assert "pip install -e '.[lmdb]'" in found["note"]["lmdb"] and np.isnan(found["clips_per_s"]["lmdb"])
-    good = found.drop(index="lmdb")
+    backends = installed_backends()
+    how = {"videos": 2, "crop_size": 32, "clips": 4, "rounds": 1, "workers": 1}
+    found = measure_storages(videos, ["short_gop", "lmdb"], options, **how).set_index(["storage", "backend"])
+    files = [(name, backend) for name in ("original", "short_gop") for backend in backends]
+    assert list(found.index) == [*files, ("lmdb", "")]
+    assert "pip install -e '.[lmdb]'" in found["note"].iloc[-1] and np.isnan(found["clips_per_s"].iloc[-1])
+    good = found[:-1]
     assert (good["clips_per_s"] > 0).all() and (good["note"] == "").all()
-    assert good["times_original"]["original"] == good["share_of_original"]["original"] == 1
-    original = storage.stored_bytes(videos["path"][0])
-    assert good["mb"]["original"] == pytest.approx(2 * original / 1e6)
-    assert good["estimated_gb"]["original"] == pytest.approx(10 * original / 1e9)
+    assert good["times_original"]["original", "pyav"] == 1
+    size = stored_bytes(videos["path"][0])
+    for backend in backends:
+        assert good["share_of_original"]["original", backend] == 1
+        assert good["mb"]["original", backend] == pytest.approx(2 * size / 1e6)
+        assert good["estimated_gb"]["original", backend] == pytest.approx(10 * size / 1e9)
     assert list((tmp_path / "run").iterdir()) == []
-    ax = storage_plots.storage_bars(found.reset_index())
+    ax = plots.storage_bars(found.reset_index())
     words = [text.get_text() for text in ax.texts]
-    assert len(words) == 3 and any("needs lmdb" in each for each in words)
+    assert len(words) == len(found) and any("needs lmdb" in each for each in words)
     assert [bar.get_width() for bar in ax.patches] == found["clips_per_s"].fillna(0).tolist()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert all(f"read by {backend}" in label for label, (_, backend) in zip(labels, found.index) if backend)
     plt.close(ax.figure)
     with pytest.raises(ValueError, match="storage 'zip'"):
-        storage.measure_storages(videos, ["zip"], options)
+        measure_storages(videos, ["zip"], options)
+    with pytest.raises(ValueError, match="video_backend 'gstreamer': expected one of auto, pyav, decord"):
+        measure_storages(videos, [], options, backends=["gstreamer"])

@@ -9,7 +9,7 @@ from videofiles import frame_image, frame_number
 
 from actlib.datasets.errors import VideoError
 from actlib.datasets.video import frame_folders
-from actlib.datasets.video.pyav_reader import VideoInfo
+from actlib.datasets.video.info import VideoInfo
 
 
 def write_folder(folder, form="image_{:05d}.jpg", count=6, first=1, n_frames=None, size=(64, 48)):
@@ -75,7 +75,7 @@ def damage(folder, what):
         return third, "cannot be decoded: it is no JPEG or PNG"
     if what == "another size":
         Image.fromarray(frame_image(2, 80, 60)).save(third)
-        return third, "has 80×60 pixels, others of its folder 64×48"
+        return third, "has 80×60 pixels, others of its video 64×48"
     if what == "n_frames too large":
         (folder / "n_frames").write_text("7")
         return folder, "its n_frames says 7, it holds 6 frames"

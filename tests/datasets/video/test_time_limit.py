@@ -13,19 +13,19 @@ import pytest
 from PIL import Image
 from videofiles import frame_image, write_missing_frames, write_video
 
-from actlib.datasets.clips.loaders import TrainingClips, training_loader
+from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, training_loader
 from actlib.datasets.errors import VideoError
 from actlib.datasets.table import COLUMNS
-from actlib.datasets.video import time_limit as guard
-from actlib.datasets.video.pyav_reader import read_frames
+from actlib.datasets.video import time_limit
+from actlib.datasets.video.reader import read_frames
 
 
 def test_results_and_errors_come_through_and_the_thread_is_used_again():
-    names = {guard.within(5, "a", lambda: threading.current_thread().ident) for _ in range(3)}
+    names = {time_limit.within(5, "a", lambda: threading.current_thread().ident) for _ in range(3)}
     assert len(names) == 1 and threading.get_ident() not in names
     with pytest.raises(ZeroDivisionError):
-        guard.within(5, "a", lambda: 1 // 0)
-    assert guard.within(5, "a", max, 3, 4) == 4
+        time_limit.within(5, "a", lambda: 1 // 0)
+    assert time_limit.within(5, "a", max, 3, 4) == 4
 
 
 def test_a_call_that_hangs_is_given_up_and_not_made_again():
@@ -35,28 +35,28 @@ def test_a_call_that_hangs_is_given_up_and_not_made_again():
         asked.append(True)
         release.wait(30)
         try:
-            guard.check()
-        except guard.GivenUp:
+            time_limit.check()
+        except time_limit.GivenUp:
             noticed.set()
 
     with pytest.raises(TimeoutError, match="no answer within 0.2 s$"):
-        guard.within(0.2, "b", hang)
+        time_limit.within(0.2, "b", hang)
     begin = time.monotonic()
     with pytest.raises(TimeoutError, match="no answer within 0.2 s, and none since"):
-        guard.within(30, "b", hang)
+        time_limit.within(30, "b", hang)
     assert time.monotonic() - begin < 5 and len(asked) == 1
-    assert guard.within(5, "c", lambda: 3) == 3  # others go on
+    assert time_limit.within(5, "c", lambda: 3) == 3  # others go on
     release.set()
     assert noticed.wait(10)
     for _ in range(100):  # it came back: asked again
-        if "b" not in guard._stuck:
+        if "b" not in time_limit._stuck:
             break
         time.sleep(0.05)
-    assert guard.within(5, "b", lambda: 4) == 4
+    assert time_limit.within(5, "b", lambda: 4) == 4
 
 
 def test_check_outside_of_any_call_says_nothing():
-    guard.check()
+    time_limit.check()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a thread's own priority is Linux's")
@@ -68,7 +68,7 @@ def test_a_thread_that_was_given_up_gets_out_of_the_way():
         release.wait(30)
 
     with pytest.raises(TimeoutError):
-        guard.within(0.2, "d", hang)
+        time_limit.within(0.2, "d", hang)
     nice = int(Path(f"/proc/self/task/{thread[0]}/stat").read_text().rsplit(")", 1)[1].split()[16])
     assert nice == 19 and psutil.Process().nice() != 19
     release.set()
@@ -95,9 +95,11 @@ def test_a_loader_finishes_over_a_video_that_hangs(tmp_path):
         transform=lambda clip: clip[..., :40, :40],
         timeout=2,
     )
-    loader = training_loader(dataset, batch_size=2, num_workers=2, pin_memory=False)
+    order = EpochBatches(4, 2, seed=0)
+    loader = training_loader(dataset, order, num_workers=2, pin_memory=False)
     for epoch in range(2):
-        loader.sampler.epoch = epoch
+        order.epoch = epoch
+        dataset.set_epoch(epoch)
         batches = list(loader)
         assert sum(len(batch.labels) for batch in batches) == 4
         failures = [failure for batch in batches for failure in batch.failures]
@@ -117,11 +119,11 @@ def test_pyav_answers_at_once_on_that_file(tmp_path):
 
 
 def test_a_process_with_a_hanging_thread_ends(tmp_path):
-    """Nothing but the guard is imported: a thread in a call that holds no lock of Python's."""
+    """Nothing but `time_limit` is imported: a thread in a call that holds no lock of Python's."""
     code = (
         "import time\n"
-        "from actlib.datasets.video import time_limit as guard\n"
-        "try:\n    guard.within(0.2, 'a', time.sleep, 60)\n"
+        "from actlib.datasets.video import time_limit\n"
+        "try:\n    time_limit.within(0.2, 'a', time.sleep, 60)\n"
         "except TimeoutError:\n    print('given up')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
