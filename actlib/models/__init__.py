@@ -25,22 +25,28 @@ from actlib.models import (  # noqa: F401  (each registers its models)
 from actlib.models.registry import (
     ModelError,
     VideoModel,
+    adopt,
     create_from_spec,
     format_spec,
     list_models,
     model_options,
     parse_spec,
+    register_model,
 )
-from actlib.models.weights.fetch import create_model, find_weights, weights_folder
+from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint, save_network
+from actlib.models.weights.create import create_model
+from actlib.models.weights.fetch import find_weights, weights_folder
 from actlib.models.weights.load import LoadReport, WeightsError, load_weights
 from actlib.models.weights.published import Published, find_published
 
 __all__ = [
+    "CheckpointError",
     "LoadReport",
     "ModelError",
     "Published",
     "VideoModel",
     "WeightsError",
+    "adopt",
     "create_from_spec",
     "create_model",
     "find_published",
@@ -50,5 +56,8 @@ __all__ = [
     "load_weights",
     "model_options",
     "parse_spec",
+    "read_checkpoint",
+    "register_model",
+    "save_network",
     "weights_folder",
 ]

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from actlib.models.registry import VideoModel, check_positive, register_model, scale_width
+from actlib.models.parts.layers import FittingPool3d
+from actlib.models.parts.options import check_positive, scale_width
+from actlib.models.registry import VideoModel, register_model
 
 # channels of each convolution; kernel, stride and padding (T, H, W) of the pool behind them
 GROUPS = (
@@ -26,14 +28,6 @@ GROUPS = (
     ((512, 512), (1, 2, 2), (2, 2, 2), (0, 1, 1)),
 )
 HIDDEN = 4096
-
-
-class ClippedMaxPool3d(nn.MaxPool3d):
-    """Max-pooling whose kernel is no larger than the input, so that a short or small clip passes."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        kernel_size = [min(k, size + 2 * p) for k, size, p in zip(self.kernel_size, x.shape[2:], self.padding)]
-        return F.max_pool3d(x, kernel_size, self.stride, self.padding)
 
 
 class C3D(VideoModel):
@@ -57,7 +51,7 @@ class C3D(VideoModel):
                 conv = nn.Conv3d(channels, width, kernel_size=3, padding=1)
                 layers += [conv, nn.BatchNorm3d(width), nn.ReLU(inplace=True)]
                 channels = width
-            layers.append(ClippedMaxPool3d(kernel_size, stride, padding))
+            layers.append(FittingPool3d(kernel_size, stride, padding))
             self.add_module(f"group{number}", nn.Sequential(*layers))
         hidden = scale_width(HIDDEN, "width_mult", width_mult)
         positions = self.grid[0] * side**2

@@ -8,12 +8,16 @@ State dicts equal those of kenshohara/3D-ResNets-PyTorch. Its branches name the 
 `denselayer1.norm.1` in CVPR2018 (release=2018), `conv1` and `denselayer1.norm1` in master (release=2020).
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import VideoModel, check_positive, register_model
-from actlib.models.resnet import check_release, conv1x1x1, conv3x3x3, init_conv_and_norm, stem_conv
+from actlib.models.parts.heads import PooledClassifier
+from actlib.models.parts.layers import conv1x1x1, conv3x3x3, init_conv_and_norm, stem_conv
+from actlib.models.parts.options import check_positive, check_release
+from actlib.models.parts.variants import register_variants
 
 LAYER_COUNTS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32), 264: (6, 12, 64, 48)}
 STEM_CHANNELS = 64
@@ -69,19 +73,24 @@ class HalvingPool(nn.Module):
         return F.avg_pool3d(x, [min(2, size) for size in x.shape[2:]], stride=2)
 
 
-class DenseNet(VideoModel):
+class DenseNet(PooledClassifier):
     """Stem, four dense blocks with transitions between them, BN, ReLU, the mean over T, H and W, a linear layer."""
 
     classifier_name = "classifier"
 
     def __init__(
-        self, depth: int, num_classes: int, *, conv1_t_size: int, conv1_t_stride: int, max_pool: bool, release: int
+        self,
+        num_classes: int,
+        layer_counts: tuple[int, ...],
+        conv1_t_size: int,
+        conv1_t_stride: int,
+        max_pool: bool,
+        release: int,
     ):
-        super().__init__()
+        super().__init__(num_classes)
         check_positive("conv1_t_size", conv1_t_size)
         check_positive("conv1_t_stride", conv1_t_stride)
         check_release(release)
-        self.num_classes = num_classes
         dense_layer, stem = (DenseLayer2018, 0) if release == 2018 else (DenseLayer, 1)
         self.features = nn.Sequential()
         self.features.add_module(f"conv{stem}", stem_conv(STEM_CHANNELS, conv1_t_size, conv1_t_stride))
@@ -90,7 +99,7 @@ class DenseNet(VideoModel):
         if max_pool:
             self.features.add_module(f"pool{stem}", nn.MaxPool3d(kernel_size=3, stride=2, padding=1))
         channels = STEM_CHANNELS
-        for number, count in enumerate(LAYER_COUNTS[depth], start=1):
+        for number, count in enumerate(layer_counts, start=1):
             if number > 1:
                 self.features.add_module(f"transition{number - 1}", _transition(channels))
                 channels //= 2
@@ -112,41 +121,26 @@ class DenseNet(VideoModel):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(self.features(x), inplace=True)
 
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.dropout(features.mean(dim=(2, 3, 4))))
-
 
 def _transition(channels: int) -> nn.Sequential:
-    transition = nn.Sequential()
-    transition.add_module("norm", nn.BatchNorm3d(channels))
-    transition.add_module("relu", nn.ReLU(inplace=True))
-    transition.add_module("conv", conv1x1x1(channels, channels // 2))
-    transition.add_module("pool", HalvingPool())
-    return transition
+    layers = {
+        "norm": nn.BatchNorm3d(channels),
+        "relu": nn.ReLU(inplace=True),
+        "conv": conv1x1x1(channels, channels // 2),
+        "pool": HalvingPool(),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
-def _register(depth: int) -> None:
-    def entry(
-        num_classes: int,
-        *,
-        conv1_t_size: int = 7,
-        conv1_t_stride: int = 1,
-        max_pool: bool = True,
-        release: int = 2018,
-    ) -> DenseNet:
-        return DenseNet(
-            depth,
-            num_classes,
-            conv1_t_size=conv1_t_size,
-            conv1_t_stride=conv1_t_stride,
-            max_pool=max_pool,
-            release=release,
-        )
-
-    entry.__name__ = f"densenet{depth}"
-    entry.__doc__ = f"3-D DenseNet-{depth}; see the top of this file."
-    register_model(entry)
-
-
-for _depth in LAYER_COUNTS:
-    _register(_depth)
+@register_variants("densenet{}", LAYER_COUNTS)
+def densenet(
+    depth: int,
+    num_classes: int,
+    *,
+    conv1_t_size: int = 7,
+    conv1_t_stride: int = 1,
+    max_pool: bool = True,
+    release: int = 2018,
+) -> DenseNet:
+    """3-D DenseNet; see the top of this file."""
+    return DenseNet(num_classes, LAYER_COUNTS[depth], conv1_t_size, conv1_t_stride, max_pool, release)

@@ -13,23 +13,21 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torchvision.models.googlenet import Inception
 
-from actlib.models.inception_v1 import MODULES, NORM_EPS, OUT_CHANNELS, STAGES, STEM_CHANNELS, layer_name, out_channels
-from actlib.models.parts.temporal import SMALL_HEAD_STD, FrameClassifier, pool3d
-from actlib.models.registry import check_choice, register_model
-from actlib.models.resnet import init_conv_and_norm
+from actlib.models.parts.googlenet import OUT_CHANNELS, googlenet_layers
+from actlib.models.parts.heads import SMALL_HEAD_STD, FrameClassifier
+from actlib.models.parts.layers import FittingPool3d, Size, init_conv_and_norm
+from actlib.models.parts.options import check_choice
+from actlib.models.registry import register_model
 
-Conv3x3x3 = Callable[[int, int], nn.Module]  # (in_channels, out_channels) to a layer that keeps T, H and W
+NORM_EPS = 1e-3  # TensorFlow's, which the published ImageNet weights were trained with
 
 
 class ConvNormReLU(nn.Module):
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: tuple[int, int, int],
-        stride: tuple[int, int, int] = (1, 1, 1),
-    ):
+    """A convolution that keeps T, H and W but for the stride, BN and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int, int], stride: Size = 1):
         super().__init__()
         padding = tuple(size // 2 for size in kernel_size)
         self.conv = nn.Conv3d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
@@ -40,31 +38,11 @@ class ConvNormReLU(nn.Module):
         return self.relu(self.bn(self.conv(x)))
 
 
-def conv1x1x1(in_channels: int, out_channels: int) -> ConvNormReLU:
-    return ConvNormReLU(in_channels, out_channels, (1, 1, 1))
-
-
-def conv3x3x3(in_channels: int, out_channels: int) -> ConvNormReLU:
-    return ConvNormReLU(in_channels, out_channels, (3, 3, 3))
-
-
-class Inception3D(nn.Module):
-    def __init__(self, in_channels: int, widths: tuple[int, ...], conv3: Conv3x3x3):
-        super().__init__()
-        one, reduce, three, second_reduce, second_three, pool = widths
-        self.branch1 = conv1x1x1(in_channels, one)
-        self.branch2 = nn.Sequential(conv1x1x1(in_channels, reduce), conv3(reduce, three))
-        self.branch3 = nn.Sequential(conv1x1x1(in_channels, second_reduce), conv3(second_reduce, second_three))
-        self.branch4 = nn.Sequential(nn.MaxPool3d(3, stride=1, padding=1), conv1x1x1(in_channels, pool))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
-
-
 class I3D(FrameClassifier):
     """Features of C = 1024; dropout 0.5 and the linear layer frame by frame, then the mean over the frames.
 
-    stem_t_size: frames that the first convolution sees. conv3: what stands at each 3×3×3 convolution.
+    stem_t_size: frames that the first convolution sees. conv3(in_channels, out_channels): what stands at each 3×3×3
+    convolution with its norm and ReLU, those if None. The layers are torchvision's GoogLeNet's, made 3-D one by one.
     """
 
     head_std = SMALL_HEAD_STD
@@ -76,39 +54,39 @@ class I3D(FrameClassifier):
         temporal_stride: bool,
         pooling: str,
         stem_t_size: int = 7,
-        conv3: Conv3x3x3 = conv3x3x3,
+        conv3: Callable[[int, int], nn.Module] | None = None,
     ):
-        super().__init__()
+        super().__init__(num_classes)
         check_choice("pooling", pooling, ("max", "avg"))
-        self.num_classes = num_classes
-        self.pooling = pooling
+
+        def conv(in_channels: int, out_channels: int, kernel_size: int, **_: int) -> nn.Module:
+            if kernel_size == 7:
+                return ConvNormReLU(in_channels, out_channels, (stem_t_size, 7, 7), stride=(1, 2, 2))
+            if kernel_size == 3 and conv3 is not None:
+                return conv3(in_channels, out_channels)
+            return ConvNormReLU(in_channels, out_channels, (kernel_size,) * 3)
+
+        def inception(*widths: int) -> Inception:
+            module = Inception(*widths, conv_block=conv)
+            module.branch4[0] = nn.MaxPool3d(3, stride=1, padding=1)
+            return module
+
+        layers = googlenet_layers(conv, inception)
         self.pool_stride = (2 if temporal_stride else 1, 2, 2)
-        first, second, third = STEM_CHANNELS
-        self.conv1 = ConvNormReLU(3, first, (stem_t_size, 7, 7), (1, 2, 2))
-        self.conv2 = conv1x1x1(first, second)
-        self.conv3 = conv3(second, third)
-        channels = third
-        for suffix, widths in MODULES.items():
-            self.add_module(layer_name(suffix), Inception3D(channels, widths, conv3))
-            channels = out_channels(widths)
+        layers["maxpool1"] = FittingPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1), pooling)
+        for name in ("maxpool2", "maxpool3", "maxpool4"):
+            layers[name] = FittingPool3d(3, self.pool_stride, 1, pooling)
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.layer_names = tuple(layers)
         self.dropout = nn.Dropout(0.5)
         self.fc = self.new_classifier(OUT_CHANNELS, num_classes)
         init_conv_and_norm(self)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        for stage, suffixes in enumerate(STAGES):
-            if stage == 1:
-                x = pool3d(x, self.pooling, (1, 3, 3), (1, 2, 2), (0, 1, 1))
-            elif stage in (2, 3):
-                x = pool3d(x, self.pooling, (3, 3, 3), self.pool_stride, (1, 1, 1))
-            elif stage == 4:
-                x = self.last_pool(x)
-            for suffix in suffixes:
-                x = getattr(self, layer_name(suffix))(x)
+        for name in self.layer_names:
+            x = getattr(self, name)(x)
         return x
-
-    def last_pool(self, x: torch.Tensor) -> torch.Tensor:
-        return pool3d(x, self.pooling, (3, 3, 3), self.pool_stride, (1, 1, 1))
 
 
 @register_model

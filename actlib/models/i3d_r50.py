@@ -12,25 +12,15 @@ State dicts equal those of Tushar-N/pytorch-resnet3d, which are the published Ca
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import VideoModel, normal_linear, register_model
-from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, Bottleneck, init_conv_and_norm
+from actlib.models.parts.heads import PooledClassifier
+from actlib.models.parts.layers import FittingPool3d, Size, conv1x1x1, init_conv_and_norm, spatial_conv, temporal_conv
+from actlib.models.parts.residual import BLOCK_COUNTS, STAGE_WIDTHS, ResidualBlock, add_stages, make_shortcut
+from actlib.models.registry import register_model
 
 TEMPORAL_CONVS = ((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0))
 NON_LOCAL_STAGES = (2, 3)
-
-
-class FittingMaxPool3d(nn.MaxPool3d):
-    """An unpadded max-pool whose window shrinks to the input's T, H or W where that is smaller.
-
-    Wherever nn.MaxPool3d answers, this answers the same; it lets short clips and small crops through as well.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        window = [min(size, available) for size, available in zip(self.kernel_size, x.shape[2:])]
-        return F.max_pool3d(x, window, self.stride)
 
 
 class NonLocal(nn.Module):
@@ -40,11 +30,18 @@ class NonLocal(nn.Module):
         super().__init__()
         inner = channels // 2
         self.theta = nn.Conv3d(channels, inner, kernel_size=1)
-        self.pool = FittingMaxPool3d((1, 2, 2))
+        self.pool = FittingPool3d((1, 2, 2))
         self.phi = nn.Conv3d(channels, inner, kernel_size=1)
         self.g = nn.Conv3d(channels, inner, kernel_size=1)
         self.out = nn.Conv3d(inner, channels, kernel_size=1)
         self.bn = nn.BatchNorm3d(channels)
+
+    def initialise(self) -> None:
+        """As the paper's section 4.1: small weights and a norm of scale 0, so that training begins at z = x."""
+        for conv in (self.theta, self.phi, self.g, self.out):
+            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.zeros_(conv.bias)
+        nn.init.zeros_(self.bn.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = self.pool(x)
@@ -55,77 +52,59 @@ class NonLocal(nn.Module):
         return x + self.bn(self.out(y))
 
 
-class BottleneckI3D(Bottleneck):
+class BottleneckI3D(ResidualBlock):
     """A bottleneck whose convolutions split space and time; with `non_local`, that block follows it."""
 
-    def __init__(self, in_channels: int, width: int, stride: int, temporal_conv: bool, non_local: bool):
-        out_channels = width * self.expansion
-        downsample = None
-        if stride > 1 or in_channels != out_channels:
-            conv = nn.Conv3d(in_channels, out_channels, kernel_size=1, stride=(1, stride, stride), bias=False)
-            downsample = nn.Sequential(conv, nn.BatchNorm3d(out_channels))
-        super().__init__(in_channels, width, stride, downsample)
-        size = 3 if temporal_conv else 1
-        self.conv1 = nn.Conv3d(in_channels, width, (size, 1, 1), padding=(size // 2, 0, 0), bias=False)
-        self.conv2 = nn.Conv3d(width, width, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1), bias=False)
-        self.nl = NonLocal(out_channels) if non_local else None
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: Size, t_size: int, non_local: bool):
+        channels = width * self.expansion
+        super().__init__(
+            make_shortcut("B", in_channels, channels, stride),
+            conv1=temporal_conv(in_channels, width, t_size),
+            conv2=spatial_conv(width, width, stride=stride),
+            conv3=conv1x1x1(width, channels),
+        )
+        self.nl = NonLocal(channels) if non_local else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = super().forward(x)
-        return y if self.nl is None else self.nl(y)
+        return self.nl(super().forward(x))
 
 
-class I3DResNet50(VideoModel):
+class I3DResNet50(PooledClassifier):
     """Stem and unpadded max-pool, four stages, the mean over T, H and W, dropout 0.5, a linear layer.
 
     The stem and the two pools in time leave an eighth of the frames: 32 come out as 4.
     """
 
+    head_std = 0.01
     dropout_name = "drop"
 
     def __init__(self, num_classes: int, *, non_local: bool):
-        super().__init__()
-        self.num_classes = num_classes
-        channels = STAGE_WIDTHS[0]
-        self.conv1 = nn.Conv3d(3, channels, (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
-        self.bn1 = nn.BatchNorm3d(channels)
+        super().__init__(num_classes)
+
+        def make_block(in_channels: int, width: int, stride: Size, stage: int, index: int) -> BottleneckI3D:
+            t_size = 3 if TEMPORAL_CONVS[stage - 1][index] else 1
+            with_non_local = non_local and stage in NON_LOCAL_STAGES and index % 2 == 1
+            return BottleneckI3D(in_channels, width, stride, t_size, with_non_local)
+
+        self.conv1 = nn.Conv3d(3, STAGE_WIDTHS[0], (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
+        self.bn1 = nn.BatchNorm3d(STAGE_WIDTHS[0])
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool1 = FittingMaxPool3d((2, 3, 3), stride=2)
-        self.maxpool2 = FittingMaxPool3d((2, 1, 1))
-        for stage, (count, width) in enumerate(zip(BLOCK_COUNTS[50], STAGE_WIDTHS), start=1):
-            blocks = []
-            for index in range(count):
-                stride = 2 if stage > 1 and index == 0 else 1
-                with_non_local = non_local and stage in NON_LOCAL_STAGES and index % 2 == 1
-                temporal_conv = TEMPORAL_CONVS[stage - 1][index] == 1
-                blocks.append(BottleneckI3D(channels, width, stride, temporal_conv, with_non_local))
-                channels = width * Bottleneck.expansion
-            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.maxpool1 = FittingPool3d((2, 3, 3), stride=2)
+        self.maxpool2 = FittingPool3d((2, 1, 1))
+        channels = add_stages(self, STAGE_WIDTHS[0], BLOCK_COUNTS[50], STAGE_WIDTHS, make_block, stride=(1, 2, 2))
         self.fc = self.new_classifier(channels, num_classes)
         self.drop = nn.Dropout(0.5)
         init_conv_and_norm(self)
         for module in self.modules():
             if isinstance(module, NonLocal):
-                _init_non_local(module)
-
-    def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        return normal_linear(in_features, num_classes, std=0.01)
+                module.initialise()
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool1(self.relu(self.bn1(self.conv1(x))))
         x = self.maxpool2(self.layer1(x))
         return self.layer4(self.layer3(self.layer2(x)))
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.drop(features.mean(dim=(2, 3, 4))))
-
-
-def _init_non_local(block: NonLocal) -> None:
-    """As the paper's section 4.1: small weights and a norm of scale 0, so that training begins at z = x."""
-    for conv in (block.theta, block.phi, block.g, block.out):
-        nn.init.normal_(conv.weight, std=0.01)
-        nn.init.zeros_(conv.bias)
-    nn.init.zeros_(block.bn.weight)
 
 
 @register_model

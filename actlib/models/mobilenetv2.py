@@ -10,9 +10,11 @@ State dicts equal those of okankop/Efficient-3DCNNs. Widths are truncated; the l
 import torch
 from torch import nn
 
-from actlib.models.mobilenet import conv_norm_relu, depthwise_conv
-from actlib.models.registry import VideoModel, normal_linear, register_model, scale_width
-from actlib.models.resnet import init_conv_and_norm
+from actlib.models.parts.depthwise import DepthwiseConv3d
+from actlib.models.parts.heads import SequentialClassifier
+from actlib.models.parts.layers import conv1x1x1, conv_norm_relu, init_conv_and_norm
+from actlib.models.parts.options import scale_width
+from actlib.models.registry import register_model
 
 # expansion, channels, blocks, stride of the first block (over T, H and W alike): arXiv:1801.04381 table 2, with
 # stride 2 in the first 24-channel block over T also
@@ -37,10 +39,10 @@ class InvertedResidual(nn.Module):
         expand = conv_norm_relu(in_channels, hidden, kernel_size=1, relu=nn.ReLU6) if expansion > 1 else ()
         self.conv = nn.Sequential(
             *expand,
-            depthwise_conv(hidden, stride),
+            DepthwiseConv3d(hidden, kernel_size=3, stride=stride, padding=1),
             nn.BatchNorm3d(hidden),
             nn.ReLU6(inplace=True),
-            nn.Conv3d(hidden, out_channels, kernel_size=1, bias=False),
+            conv1x1x1(hidden, out_channels),
             nn.BatchNorm3d(out_channels),
         )
 
@@ -48,15 +50,13 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.has_shortcut else self.conv(x)
 
 
-class MobileNetV2(VideoModel):
+class MobileNetV2(SequentialClassifier):
     """Stem, seventeen inverted residuals, conv 1×1×1, the mean over T, H and W, dropout 0.2, a linear layer."""
 
-    classifier_name = "classifier.1"
-    dropout_name = "classifier.0"
+    head_std = 0.01
 
     def __init__(self, num_classes: int, *, width_mult: float):
-        super().__init__()
-        self.num_classes = num_classes
+        super().__init__(num_classes)
         channels = scale_width(STEM_CHANNELS, "width_mult", width_mult)
         layers: list[nn.Module] = [conv_norm_relu(3, channels, kernel_size=3, stride=(1, 2, 2), relu=nn.ReLU6)]
         for expansion, stage_channels, count, first_stride in STAGES:
@@ -68,17 +68,8 @@ class MobileNetV2(VideoModel):
         last_channels = scale_width(LAST_CHANNELS, "width_mult", max(width_mult, 1.0))
         layers.append(conv_norm_relu(channels, last_channels, kernel_size=1, relu=nn.ReLU6))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(0.2), self.new_classifier(last_channels, num_classes))
+        self.add_head(last_channels)
         init_conv_and_norm(self)
-
-    def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        return normal_linear(in_features, num_classes, std=0.01)
-
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        return self.features(x)
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        return self.classifier(features.mean(dim=(2, 3, 4)))
 
 
 @register_model

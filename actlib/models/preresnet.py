@@ -12,81 +12,48 @@ which tells them apart in other families, changes nothing.
 import torch
 from torch import nn
 
-from actlib.models.registry import register_model
-from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, ResNet3D, check_release, conv1x1x1, conv3x3x3
+from actlib.models.parts.options import check_release
+from actlib.models.parts.residual import BLOCK_COUNTS, STAGE_WIDTHS, ResidualBlock
+from actlib.models.parts.variants import register_variants
+from actlib.models.resnet import BasicBlock, Bottleneck, ResNet3D
 
-DEPTHS = (18, 34, 50, 101, 152, 200)
 
+class PreActivation(ResidualBlock):
+    """What a block of resnet.py becomes with BN and ReLU before its convolutions."""
 
-class PreActivationBasicBlock(nn.Module):
-    expansion = 1
-
-    def __init__(self, in_channels: int, width: int, stride: int, downsample: nn.Module | None):
-        super().__init__()
-        self.bn1 = nn.BatchNorm3d(in_channels)
-        self.conv1 = conv3x3x3(in_channels, width, stride)
-        self.bn2 = nn.BatchNorm3d(width)
-        self.conv2 = conv3x3x3(width, width)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = downsample
+    def add_step(self, conv_name: str, conv: nn.Conv3d, norm_name: str) -> None:
+        self.add_module(norm_name, nn.BatchNorm3d(conv.in_channels))
+        self.add_module(conv_name, conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.conv1(self.relu(self.bn1(x)))
-        y = self.conv2(self.relu(self.bn2(y)))
+        shortcut = self.shortcut(x)
+        y = x
+        for conv, norm in self.steps:
+            y = getattr(self, conv)(self.relu(getattr(self, norm)(y)))
         y += shortcut
         return y
 
 
-class PreActivationBottleneck(nn.Module):
-    expansion = 4
-
-    def __init__(self, in_channels: int, width: int, stride: int, downsample: nn.Module | None):
-        super().__init__()
-        self.bn1 = nn.BatchNorm3d(in_channels)
-        self.conv1 = conv1x1x1(in_channels, width)
-        self.bn2 = nn.BatchNorm3d(width)
-        self.conv2 = conv3x3x3(width, width, stride)
-        self.bn3 = nn.BatchNorm3d(width)
-        self.conv3 = conv1x1x1(width, width * self.expansion)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = downsample
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.conv1(self.relu(self.bn1(x)))
-        y = self.conv2(self.relu(self.bn2(y)))
-        y = self.conv3(self.relu(self.bn3(y)))
-        y += shortcut
-        return y
+class PreActivationBasicBlock(PreActivation, BasicBlock):
+    pass
 
 
-def _register(depth: int) -> None:
-    def entry(
-        num_classes: int,
-        *,
-        shortcut: str = "B",
-        conv1_t_size: int = 7,
-        conv1_t_stride: int = 1,
-        max_pool: bool = True,
-        release: int = 2018,
-    ) -> ResNet3D:
-        check_release(release)
-        return ResNet3D(
-            PreActivationBasicBlock if depth < 50 else PreActivationBottleneck,
-            BLOCK_COUNTS[depth],
-            STAGE_WIDTHS,
-            num_classes,
-            shortcut=shortcut,
-            conv1_t_size=conv1_t_size,
-            conv1_t_stride=conv1_t_stride,
-            max_pool=max_pool,
-        )
-
-    entry.__name__ = f"preresnet{depth}"
-    entry.__doc__ = f"3-D pre-activation ResNet-{depth}; see the top of this file."
-    register_model(entry)
+class PreActivationBottleneck(PreActivation, Bottleneck):
+    pass
 
 
-for _depth in DEPTHS:
-    _register(_depth)
+@register_variants("preresnet{}", (18, 34, 50, 101, 152, 200))
+def preresnet(
+    depth: int,
+    num_classes: int,
+    *,
+    shortcut: str = "B",
+    conv1_t_size: int = 7,
+    conv1_t_stride: int = 1,
+    max_pool: bool = True,
+    release: int = 2018,
+) -> ResNet3D:
+    """3-D pre-activation ResNet; see the top of this file."""
+    check_release(release)
+    block, counts = PreActivationBasicBlock if depth < 50 else PreActivationBottleneck, BLOCK_COUNTS[depth]
+    return ResNet3D(num_classes, block, counts, STAGE_WIDTHS, shortcut, conv1_t_size, conv1_t_stride, max_pool)

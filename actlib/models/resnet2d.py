@@ -12,136 +12,71 @@ IBM/action-recognition-pytorch; those of TSN and TSM equal torchvision's ResNets
 the same TSM with other key prefixes (`mit_tsm_key`), and without temporal stride.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 
-from actlib.models.parts.temporal import (
-    PLACEMENTS,
-    SMALL_HEAD_STD,
-    FrameClassifier,
-    TemporalAggregation,
-    TemporalShift,
-    fold_time,
-    temporal_pool,
-    unfold_time,
+from actlib.models.parts.layers import init_conv_and_norm
+from actlib.models.parts.options import scale_width
+from actlib.models.parts.residual import (
+    BLOCK_COUNTS,
+    IMAGE_DEPTHS,
+    STAGE_WIDTHS,
+    ResidualBlock,
+    add_stages,
+    make_shortcut,
 )
-from actlib.models.registry import check_choice, check_positive, register_model, scale_width
-from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, init_conv_and_norm
-
-DEPTHS = (18, 34, 50, 101, 152)
-
-
-def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    if stride == 1 and in_channels == out_channels:
-        return None
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+from actlib.models.parts.temporal import FrameNetwork, TemporalAggregation, TemporalShift, fold_time, unfold_time
+from actlib.models.parts.variants import register_variants
+from actlib.models.resnet import BasicBlock, Bottleneck
 
 
-class BasicBlock2D(nn.Module):
-    expansion = 1
+class MixingBlock(ResidualBlock):
+    """A block of images that sees frames which a module has mixed; its shortcut too where `mix_shortcut`."""
+
+    conv_type = nn.Conv2d
 
     def __init__(self, in_channels: int, width: int, stride: int, mixer: nn.Module | None, mix_shortcut: bool):
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _downsample(in_channels, width, stride)
+        downsample = make_shortcut("B", in_channels, width * self.expansion, stride, self.conv_type)
+        super().__init__(in_channels, width, stride, downsample)
         self.tam = mixer  # the reference's name, whatever mixes the frames
         self.mix_shortcut = mix_shortcut
 
     def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        y = x if self.tam is None else self.tam(x, num_frames)
-        x = y if self.mix_shortcut else x
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu(self.bn1(self.conv1(y)))
-        y = self.bn2(self.conv2(y))
-        y += shortcut
-        return self.relu(y)
+        mixed = x if self.tam is None else self.tam(x, num_frames)
+        return super().forward(mixed, shortcut_of=mixed if self.mix_shortcut else x)
 
 
-class Bottleneck2D(nn.Module):
-    expansion = 4
-
-    def __init__(self, in_channels: int, width: int, stride: int, mixer: nn.Module | None, mix_shortcut: bool):
-        super().__init__()
-        out_channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, out_channels, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _downsample(in_channels, out_channels, stride)
-        self.tam = mixer  # the reference's name, whatever mixes the frames
-        self.mix_shortcut = mix_shortcut
-
-    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
-        y = x if self.tam is None else self.tam(x, num_frames)
-        x = y if self.mix_shortcut else x
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu(self.bn1(self.conv1(y)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        y += shortcut
-        return self.relu(y)
+class BasicBlock2D(MixingBlock, BasicBlock):
+    pass
 
 
-class ResNet2D(FrameClassifier):
-    """An image ResNet on every frame; dropout 0.5 and the linear layer frame by frame, then the mean over the frames.
+class Bottleneck2D(MixingBlock, Bottleneck):
+    pass
 
-    num_frames is the clip length that the network is meant for. Nothing in it depends on that: T is read from the
-    input, and a clip of another length works too.
+
+class ResNet2D(FrameNetwork):
+    """An image ResNet on every frame. frames: the options of FrameNetwork.
+
     width_mult scales the channels of every layer; the references have only 1.0, narrower ones are for small machines.
-    tam: the options of TemporalAggregation. placement, shift_div: of the temporal shift. Without either, TSN.
     """
 
-    def __init__(
-        self,
-        depth: int,
-        num_classes: int,
-        *,
-        num_frames: int,
-        temporal_stride: bool,
-        pooling: str,
-        width_mult: float,
-        tam: dict | None = None,
-        placement: str | None = None,
-        shift_div: int | None = None,
-    ):
-        super().__init__()
-        check_positive("num_frames", num_frames)
-        check_choice("pooling", pooling, ("max", "avg"))
-        if placement is not None:
-            check_choice("placement", placement, PLACEMENTS)
-            self.head_std = SMALL_HEAD_STD
-        self.num_classes = num_classes
-        self.temporal_stride = temporal_stride
-        self.pooling = pooling
-        block = BasicBlock2D if depth < 50 else Bottleneck2D
-        counts = BLOCK_COUNTS[depth]
-        shift_every = 2 if placement == "residual" and counts[2] >= 23 else 1
-        widths = [scale_width(width, "width_mult", width_mult) for width in STAGE_WIDTHS]
-        channels = widths[0]
-        self.conv1 = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+    def __init__(self, depth: int, num_classes: int, width_mult: float, **frames: object):
+        super().__init__(num_classes, **frames)
+        block, counts = BasicBlock2D if depth < 50 else Bottleneck2D, BLOCK_COUNTS[depth]
+        mix_every = 2 if self.placement == "residual" and counts[2] >= 23 else 1
+
+        def make_block(in_channels: int, width: int, stride: int, stage: int, index: int) -> MixingBlock:
+            mixer = self.make_mixer(in_channels) if self.make_mixer and index % mix_every == 0 else None
+            return block(in_channels, width, stride, mixer, mix_shortcut=self.placement == "inplace")
+
+        widths = tuple(scale_width(width, "width_mult", width_mult) for width in STAGE_WIDTHS)
+        self.conv1 = nn.Conv2d(3, widths[0], kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        for stage, (count, width) in enumerate(zip(counts, widths), start=1):
-            blocks = []
-            for index in range(count):
-                stride = 2 if stage > 1 and index == 0 else 1
-                mixer = None
-                if tam:
-                    mixer = TemporalAggregation(channels, **tam)
-                elif placement and index % shift_every == 0:
-                    mixer = TemporalShift(channels, shift_div)
-                blocks.append(block(channels, width, stride, mixer, mix_shortcut=placement == "inplace"))
-                channels = width * block.expansion
-            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        channels = add_stages(self, widths[0], counts, widths, make_block)
         self.dropout = nn.Dropout(0.5)
         self.fc = self.new_classifier(channels, num_classes)
         init_conv_and_norm(self)  # W_j of TAM too: the reference's N(0, 2/C), of either sign
@@ -152,56 +87,58 @@ class ResNet2D(FrameClassifier):
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
                 x = block(x, num_frames)
-            if self.temporal_stride and stage is not self.layer4:
-                x, num_frames = temporal_pool(x, num_frames, self.pooling)
+            if stage is not self.layer4:
+                x, num_frames = self.pool_time(x, num_frames)
         return unfold_time(x, num_frames)
 
 
-def _register(depth: int) -> None:
-    def tsn(
-        num_classes: int,
-        *,
-        num_frames: int = 8,
-        temporal_stride: bool = True,
-        pooling: str = "max",
-        width_mult: float = 1.0,
-    ) -> ResNet2D:
-        common = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
-        return ResNet2D(depth, num_classes, **common, width_mult=width_mult)
-
-    def tam(
-        num_classes: int,
-        *,
-        num_frames: int = 8,
-        temporal_stride: bool = True,
-        pooling: str = "max",
-        blending_frames: int = 3,
-        blending_method: str = "sum",
-        depthwise: bool = True,
-        width_mult: float = 1.0,
-    ) -> ResNet2D:
-        common = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
-        module = {"blending_frames": blending_frames, "blending_method": blending_method, "depthwise": depthwise}
-        return ResNet2D(depth, num_classes, **common, width_mult=width_mult, tam=module)
-
-    def tsm(
-        num_classes: int,
-        *,
-        num_frames: int = 8,
-        temporal_stride: bool = False,  # TSM's own network has none
-        pooling: str = "max",
-        placement: str = "residual",
-        shift_div: int = 8,
-        width_mult: float = 1.0,
-    ) -> ResNet2D:
-        common = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
-        return ResNet2D(depth, num_classes, **common, width_mult=width_mult, placement=placement, shift_div=shift_div)
-
-    for kind, entry in {"tsn": tsn, "tam": tam, "tsm": tsm}.items():
-        entry.__name__ = f"{kind}_resnet{depth}"
-        entry.__doc__ = f"ResNet-{depth} on every frame, {kind.upper()}; see the top of this file."
-        register_model(entry)
+@register_variants("tsn_resnet{}", IMAGE_DEPTHS)
+def tsn_resnet(
+    depth: int,
+    num_classes: int,
+    *,
+    num_frames: int = 8,
+    temporal_stride: bool = True,
+    pooling: str = "max",
+    width_mult: float = 1.0,
+) -> ResNet2D:
+    """ResNet on every frame, TSN; see the top of this file."""
+    frames = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
+    return ResNet2D(depth, num_classes, width_mult, **frames)
 
 
-for _depth in DEPTHS:
-    _register(_depth)
+@register_variants("tam_resnet{}", IMAGE_DEPTHS)
+def tam_resnet(
+    depth: int,
+    num_classes: int,
+    *,
+    num_frames: int = 8,
+    temporal_stride: bool = True,
+    pooling: str = "max",
+    blending_frames: int = 3,
+    blending_method: str = "sum",
+    depthwise: bool = True,
+    width_mult: float = 1.0,
+) -> ResNet2D:
+    """ResNet on every frame, TAM; see the top of this file."""
+    frames = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
+    blend = {"blending_frames": blending_frames, "blending_method": blending_method, "depthwise": depthwise}
+    return ResNet2D(depth, num_classes, width_mult, **frames, make_mixer=partial(TemporalAggregation, **blend))
+
+
+@register_variants("tsm_resnet{}", IMAGE_DEPTHS)
+def tsm_resnet(
+    depth: int,
+    num_classes: int,
+    *,
+    num_frames: int = 8,
+    temporal_stride: bool = False,  # TSM's own network has none
+    pooling: str = "max",
+    placement: str = "residual",
+    shift_div: int = 8,
+    width_mult: float = 1.0,
+) -> ResNet2D:
+    """ResNet on every frame, TSM; see the top of this file."""
+    frames = {"num_frames": num_frames, "temporal_stride": temporal_stride, "pooling": pooling}
+    shift = partial(TemporalShift, shift_div=shift_div)
+    return ResNet2D(depth, num_classes, width_mult, **frames, placement=placement, make_mixer=shift)

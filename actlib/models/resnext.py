@@ -11,51 +11,38 @@ that only C = 32 runs there; here it takes the 2048 channels that it gets.
 
 from torch import nn
 
-from actlib.models.registry import check_positive, register_model
-from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, Bottleneck, ResNet3D, check_release
+from actlib.models.parts.layers import Size
+from actlib.models.parts.options import check_positive, check_release
+from actlib.models.parts.residual import BLOCK_COUNTS, STAGE_WIDTHS
+from actlib.models.parts.variants import register_variants
+from actlib.models.resnet import Bottleneck, ResNet3D
 
-DEPTHS = (50, 101, 152)
 WIDTHS = (128, 256, 512, 1024)
 
 
 class ResNeXtBottleneck(Bottleneck):
     expansion = 2
 
-    def __init__(self, in_channels: int, width: int, stride: int, downsample: nn.Module | None, cardinality: int):
+    def __init__(self, in_channels: int, width: int, stride: Size, downsample: nn.Module | None, cardinality: int):
         inner = cardinality * (width // 32)
         super().__init__(in_channels, width, stride, downsample, inner=inner, groups=cardinality)
 
 
-def _register(depth: int) -> None:
-    def entry(
-        num_classes: int,
-        *,
-        shortcut: str = "B",
-        conv1_t_size: int = 7,
-        conv1_t_stride: int = 1,
-        max_pool: bool = True,
-        cardinality: int = 32,
-        release: int = 2018,
-    ) -> ResNet3D:
-        check_positive("cardinality", cardinality)
-        check_release(release)
-        return ResNet3D(
-            ResNeXtBottleneck,
-            BLOCK_COUNTS[depth],
-            WIDTHS,
-            num_classes,
-            shortcut=shortcut,
-            conv1_t_size=conv1_t_size,
-            conv1_t_stride=conv1_t_stride,
-            max_pool=max_pool,
-            stem_width=STAGE_WIDTHS[0] if release == 2018 else None,
-            cardinality=cardinality,
-        )
-
-    entry.__name__ = f"resnext{depth}"
-    entry.__doc__ = f"3-D ResNeXt-{depth}; see the top of this file."
-    register_model(entry)
-
-
-for _depth in DEPTHS:
-    _register(_depth)
+@register_variants("resnext{}", (50, 101, 152))
+def resnext(
+    depth: int,
+    num_classes: int,
+    *,
+    shortcut: str = "B",
+    conv1_t_size: int = 7,
+    conv1_t_stride: int = 1,
+    max_pool: bool = True,
+    cardinality: int = 32,
+    release: int = 2018,
+) -> ResNet3D:
+    """3-D ResNeXt; see the top of this file."""
+    check_positive("cardinality", cardinality)
+    check_release(release)
+    block, counts, stem = ResNeXtBottleneck, BLOCK_COUNTS[depth], STAGE_WIDTHS[0] if release == 2018 else None
+    options = (shortcut, conv1_t_size, conv1_t_stride, max_pool)
+    return ResNet3D(num_classes, block, counts, WIDTHS, *options, stem_width=stem, cardinality=cardinality)

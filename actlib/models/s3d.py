@@ -12,9 +12,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from actlib.models.i3d import I3D
-from actlib.models.inception_v1 import NORM_EPS
-from actlib.models.parts.temporal import pool3d
+from actlib.models.i3d import I3D, NORM_EPS
+from actlib.models.parts.layers import FittingPool3d
 from actlib.models.registry import register_model
 
 
@@ -36,16 +35,13 @@ class SeparatedConv(nn.Module):
 
 
 class S3D(I3D):
-    """I3D with separated convolutions."""
+    """I3D with separated convolutions. Where a single frame, row or column is left, which the reference refuses, the
+    window of the last pool is cut to it."""
 
     def __init__(self, num_classes: int, *, temporal_stride: bool, pooling: str, depthwise_temporal: bool):
         conv3 = partial(SeparatedConv, depthwise_temporal=depthwise_temporal)
         super().__init__(num_classes, temporal_stride=temporal_stride, pooling=pooling, stem_t_size=3, conv3=conv3)
-
-    def last_pool(self, x: torch.Tensor) -> torch.Tensor:
-        """Where a single frame, row or column is left, which the reference refuses, the window is cut to it."""
-        window = tuple(min(2, size) for size in x.shape[2:])
-        return pool3d(x, self.pooling, window, self.pool_stride, (0, 0, 0))
+        self.maxpool4 = FittingPool3d(2, self.pool_stride, method=pooling)
 
 
 @register_model

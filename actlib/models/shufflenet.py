@@ -13,8 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from actlib.models.mobilenet import conv_norm_relu, depthwise_conv
-from actlib.models.registry import ModelError, VideoModel, register_model, scale_width
+from actlib.models.parts.depthwise import DepthwiseConv3d
+from actlib.models.parts.heads import SequentialClassifier
+from actlib.models.parts.layers import channel_shuffle, conv_norm_relu
+from actlib.models.parts.options import ModelError, scale_width
+from actlib.models.registry import register_model
 
 STEM_CHANNELS = 24
 # groups: channels of the three stages. The paper's table has 576 where the reference has 567
@@ -26,11 +29,6 @@ STAGE_CHANNELS = {
     8: (384, 768, 1536),
 }
 BLOCK_COUNTS = (4, 8, 4)
-
-
-def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
-    """x: (B, C, T, H, W), its channels in `groups` runs. Returns the first channel of each run, then the second, …"""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def grouped_conv(in_channels: int, out_channels: int, groups: int) -> nn.Conv3d:
@@ -60,7 +58,7 @@ class ShuffleUnit(nn.Module):
         self.halve = halve
         self.conv1 = grouped_conv(in_channels, width, 1 if in_channels == STEM_CHANNELS else groups)
         self.bn1 = nn.BatchNorm3d(width)
-        self.conv2 = depthwise_conv(width, stride=2 if halve else 1)
+        self.conv2 = DepthwiseConv3d(width, kernel_size=3, stride=2 if halve else 1, padding=1)
         self.bn2 = nn.BatchNorm3d(width)
         residual_channels = out_channels - in_channels if halve else out_channels
         self.conv3 = grouped_conv(width, residual_channels, groups)
@@ -74,17 +72,13 @@ class ShuffleUnit(nn.Module):
         return self.relu(torch.cat((y, pooled_shortcut(x)), dim=1) if self.halve else x + y)
 
 
-class ShuffleNet(VideoModel):
+class ShuffleNet(SequentialClassifier):
     """Stem, max-pool, three stages of units, the mean over T, H and W, dropout 0.2, a linear layer."""
 
-    classifier_name = "classifier.1"
-    dropout_name = "classifier.0"
-
     def __init__(self, num_classes: int, *, groups: int, width_mult: float):
-        super().__init__()
+        super().__init__(num_classes)
         if groups not in STAGE_CHANNELS:
             raise ModelError(f"groups={groups}: use one of {', '.join(map(str, STAGE_CHANNELS))}")
-        self.num_classes = num_classes
         channels = scale_width(STEM_CHANNELS, "width_mult", width_mult)
         self.conv1 = conv_norm_relu(3, channels, kernel_size=3, stride=(1, 2, 2))
         self.maxpool = nn.MaxPool3d(kernel_size=3, stride=2, padding=1)
@@ -95,16 +89,11 @@ class ShuffleNet(VideoModel):
                 units.append(ShuffleUnit(channels, out_channels, groups, halve=index == 0))
                 channels = out_channels
             self.add_module(f"layer{stage}", nn.Sequential(*units))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), self.new_classifier(channels, num_classes))
+        self.add_head(channels)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         x = self.maxpool(self.conv1(x))
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = stage(x)
-        return x
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        return self.classifier(features.mean(dim=(2, 3, 4)))
+        return self.layer3(self.layer2(self.layer1(x)))
 
 
 @register_model

@@ -12,9 +12,11 @@ initial values are torch's own, as there.
 import torch
 from torch import nn
 
-from actlib.models.mobilenet import conv_norm_relu, depthwise_conv
-from actlib.models.registry import ModelError, VideoModel, register_model
-from actlib.models.shufflenet import channel_shuffle
+from actlib.models.parts.depthwise import DepthwiseConv3d
+from actlib.models.parts.heads import SequentialClassifier
+from actlib.models.parts.layers import channel_shuffle, conv_norm_relu
+from actlib.models.parts.options import ModelError
+from actlib.models.registry import register_model
 
 STEM_CHANNELS = 24
 # width_mult: channels of the three stages and of the last convolution. No rule gives them
@@ -30,7 +32,7 @@ BLOCK_COUNTS = (4, 8, 4)
 
 def _depthwise_then_pointwise(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
     return [
-        depthwise_conv(in_channels, stride),
+        DepthwiseConv3d(in_channels, kernel_size=3, stride=stride, padding=1),
         nn.BatchNorm3d(in_channels),
         *conv_norm_relu(in_channels, out_channels, kernel_size=1),
     ]
@@ -60,17 +62,13 @@ class ShuffleUnitV2(nn.Module):
         return channel_shuffle(torch.cat(branches, dim=1), 2)
 
 
-class ShuffleNetV2(VideoModel):
+class ShuffleNetV2(SequentialClassifier):
     """Stem, max-pool, sixteen units, conv 1×1×1, the mean over T, H and W, dropout 0.2, a linear layer."""
 
-    classifier_name = "classifier.1"
-    dropout_name = "classifier.0"
-
     def __init__(self, num_classes: int, *, width_mult: float):
-        super().__init__()
+        super().__init__(num_classes)
         if width_mult not in CHANNELS:
             raise ModelError(f"width_mult={width_mult}: use one of {', '.join(map(str, CHANNELS))}")
-        self.num_classes = num_classes
         *stage_channels, last_channels = CHANNELS[width_mult]
         channels = STEM_CHANNELS
         self.conv1 = conv_norm_relu(3, channels, kernel_size=3, stride=(1, 2, 2))
@@ -82,13 +80,10 @@ class ShuffleNetV2(VideoModel):
                 channels = out_channels
         self.features = nn.Sequential(*units)
         self.conv_last = conv_norm_relu(channels, last_channels, kernel_size=1)
-        self.classifier = nn.Sequential(nn.Dropout(0.2), self.new_classifier(last_channels, num_classes))
+        self.add_head(last_channels)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv_last(self.features(self.maxpool(self.conv1(x))))
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        return self.classifier(features.mean(dim=(2, 3, 4)))
 
 
 @register_model

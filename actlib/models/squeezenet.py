@@ -9,8 +9,9 @@ The reference has no width factor; here one scales the channels of every layer.
 import torch
 from torch import nn
 
-from actlib.models.registry import ModelError, VideoModel, register_model, scale_width
-from actlib.models.resnet import init_conv_and_norm
+from actlib.models.parts.layers import init_conv_and_norm
+from actlib.models.parts.options import ModelError, scale_width
+from actlib.models.registry import VideoModel, register_model
 
 # version: the stem's channels and kernel size, and the fire modules (counted from 1) that a max-pool comes before
 VERSIONS = {1.0: (96, 7, (1, 3, 5, 8)), 1.1: (64, 3, (1, 3, 5, 7))}

@@ -6,8 +6,10 @@ State dicts equal those of kenshohara/3D-ResNets-PyTorch, whose branches have di
 (release=2018), k·64 in master (release=2020).
 """
 
-from actlib.models.registry import check_positive, register_model
-from actlib.models.resnet import BLOCK_COUNTS, STAGE_WIDTHS, Bottleneck, ResNet3D, check_release
+from actlib.models.parts.options import check_positive, check_release
+from actlib.models.parts.residual import BLOCK_COUNTS, STAGE_WIDTHS
+from actlib.models.registry import register_model
+from actlib.models.resnet import Bottleneck, ResNet3D
 
 
 class WideBottleneck(Bottleneck):
@@ -28,14 +30,7 @@ def wideresnet50(
     """3-D wide ResNet-50; see the top of this file."""
     check_positive("widen_k", widen_k)
     check_release(release)
-    return ResNet3D(
-        WideBottleneck,
-        BLOCK_COUNTS[50],
-        tuple(width * widen_k for width in STAGE_WIDTHS),
-        num_classes,
-        shortcut=shortcut,
-        conv1_t_size=conv1_t_size,
-        conv1_t_stride=conv1_t_stride,
-        max_pool=max_pool,
-        stem_width=STAGE_WIDTHS[0] if release == 2018 else None,
-    )
+    counts, widths = BLOCK_COUNTS[50], tuple(width * widen_k for width in STAGE_WIDTHS)
+    stem = STAGE_WIDTHS[0] if release == 2018 else None
+    options = (shortcut, conv1_t_size, conv1_t_stride, max_pool)
+    return ResNet3D(num_classes, WideBottleneck, counts, widths, *options, stem_width=stem)

@@ -18,8 +18,9 @@ from actlib.models import (
     list_models,
     model_options,
 )
+from actlib.models.parts.residual import ShortcutA
 from actlib.models.parts.temporal import TemporalAggregation, shift_time, temporal_pool
-from actlib.models.resnet import BasicBlock, ShortcutA
+from actlib.models.resnet import BasicBlock
 
 SMALL = (2, 3, 8, 48, 48)
 COUNTED = ("resnet", "preresnet", "wideresnet", "resnext", "i3d_resnet", "tsn_resnet", "tam_resnet", "tsm_resnet")

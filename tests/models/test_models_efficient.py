@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from vectors import create_on_meta
 
 from actlib.models import ModelError, create_from_spec, create_model
-from actlib.models.c3d import ClippedMaxPool3d
 from actlib.models.mobilenet import SeparableConv
-from actlib.models.shufflenet import ShuffleUnit, channel_shuffle, pooled_shortcut
+from actlib.models.parts.layers import FittingPool3d, channel_shuffle
+from actlib.models.shufflenet import ShuffleUnit, pooled_shortcut
 from actlib.models.shufflenetv2 import ShuffleUnitV2
 from actlib.models.squeezenet import Fire
 
@@ -175,7 +175,7 @@ def test_c3d_averages_another_grid_to_its_own():
 
 
 def test_clipped_max_pool_is_the_plain_one_where_the_input_is_large_enough():
-    pool = ClippedMaxPool3d((2, 2, 2), (2, 2, 2), (0, 0, 0))
+    pool = FittingPool3d((2, 2, 2), (2, 2, 2), (0, 0, 0))
     x = torch.randn(1, 2, 5, 4, 3)
     assert torch.equal(pool(x), F.max_pool3d(x, 2, 2))
     assert torch.equal(pool(x[:, :, :1]), F.max_pool3d(x[:, :, :1], (1, 2, 2), 2))

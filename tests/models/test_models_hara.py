@@ -13,9 +13,9 @@ from vectors import VECTORS, create_on_meta, read_vector
 
 from actlib.models import ModelError, create_model, model_options
 from actlib.models.densenet import DenseLayer, DenseLayer2018, HalvingPool
+from actlib.models.parts.residual import ShortcutA, make_shortcut
 from actlib.models.preresnet import PreActivationBasicBlock, PreActivationBottleneck
 from actlib.models.r2plus1d import BasicBlock2Plus1, split_width
-from actlib.models.resnet import ShortcutA, make_shortcut
 from actlib.models.resnext import ResNeXtBottleneck
 from actlib.models.wideresnet import WideBottleneck
 

@@ -10,7 +10,8 @@ from vectors import create_on_meta, fill
 
 from actlib.analysis.costs.flops import count_macs
 from actlib.models import create_model
-from actlib.models.i3d_r50 import FittingMaxPool3d, NonLocal
+from actlib.models.i3d_r50 import NonLocal
+from actlib.models.parts.layers import FittingPool3d
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 3, 4, 4), (1, 6, 2, 5, 3), (1, 6, 2, 1, 1)])
@@ -108,7 +109,7 @@ def test_any_clip_size(name, shape):
 
 def test_a_fitting_pool_is_the_usual_one_wherever_that_works():
     torch.manual_seed(0)
-    pool, usual = FittingMaxPool3d((2, 3, 3), stride=2), nn.MaxPool3d((2, 3, 3), stride=2)
+    pool, usual = FittingPool3d((2, 3, 3), stride=2), nn.MaxPool3d((2, 3, 3), stride=2)
     for shape in [(1, 2, 2, 3, 3), (2, 2, 5, 8, 9)]:
         x = torch.randn(shape)
         assert torch.equal(pool(x), usual(x))

@@ -11,6 +11,7 @@ from vectors import create_on_meta
 from actlib.analysis.costs.flops import count_macs, num_params
 from actlib.models import ModelError, create_from_spec, create_model, list_models
 from actlib.models.torchvision_models import NAMES, tv_weights
+from actlib.models.weights.published import published_table
 
 SMALLEST = ("mc3_18", "r2plus1d_18", "r3d_18", "s3d", "swin3d_t")  # of each architecture that takes any size
 MVITS = ("mvit_v1_b", "mvit_v2_s")
@@ -145,27 +146,30 @@ def test_new_heads_start_as_torchvisions():
 def test_published_weights(name):
     enum = torchvision.models.get_model_weights(name)
     entries = tv_weights(f"tv_{name}")
-    assert entries == tv_weights(name) and len(entries) == len(enum)
-    assert torchvision.models.get_weight(entries[0].name) is enum.DEFAULT
-    for entry in entries:
-        theirs = torchvision.models.get_weight(entry.name)
-        assert (entry.url, list(entry.categories)) == (theirs.url, theirs.meta["categories"])
-        assert entry.url.endswith(f"/{entry.file_name}") and re.fullmatch("[0-9a-f]{8}", entry.sha256_prefix)
-        assert 50 < entry.acc1 < entry.acc5 < 100 and entry.num_classes == 400
-        assert all(0.2 < m < 0.5 for m in entry.mean) and all(0.2 < s < 0.25 for s in entry.std)
-        assert len(entry.mean) == len(entry.std) == 3 and len(entry.crop_size) == 2
-        assert min(entry.resize_size) > min(entry.crop_size) and entry.num_frames in (16, 32, 128)
-        assert entry.frame_stride == (4 if name in MVITS else 2)
+    assert entries == tv_weights(name) and len(entries) == len(enum) and entries[0] is enum.DEFAULT
+    rows = [row for row in published_table().values() if row.spec == f"tv_{name}"]
+    assert [torchvision.models.get_weight(row.enum) for row in rows] == entries
+    for row, theirs in zip(rows, entries):
+        assert (row.url, list(row.classes)) == (theirs.url, theirs.meta["categories"])
+        assert row.url.endswith(f"/{row.file}") and re.fullmatch("[0-9a-f]{8}", row.sha256)
+        (accuracy,) = row.accuracies
+        assert 50 < accuracy.top1 < accuracy.top5 < 100 and row.num_classes == 400
+        assert all(0.2 < m < 0.5 for m in row.mean) and all(0.2 < s < 0.25 for s in row.std)
+        transforms = theirs.transforms()
+        assert len(row.mean) == len(row.std) == 3 and len(transforms.crop_size) == 2
+        assert min(transforms.resize_size) > min(transforms.crop_size) and row.num_frames in (16, 32, 128)
+        assert (row.short_side, row.crop_size) == (min(transforms.resize_size), min(transforms.crop_size))
+        assert row.frame_stride == (4 if name in MVITS else 2)
         # the transforms of torchvision, applied by torchvision, give what these numbers say
-        clip = torch.full((1, *entry.crop_size, 3), 255, dtype=torch.uint8).permute(0, 3, 1, 2)
-        white = theirs.transforms()(clip)
-        assert white.shape == (3, 1, *entry.crop_size)
-        torch.testing.assert_close(white[:, 0, 0, 0], (1 - torch.tensor(entry.mean)) / torch.tensor(entry.std))
+        clip = torch.full((1, *transforms.crop_size, 3), 255, dtype=torch.uint8).permute(0, 3, 1, 2)
+        white = transforms(clip)
+        assert white.shape == (3, 1, *transforms.crop_size)
+        torch.testing.assert_close(white[:, 0, 0, 0], (1 - torch.tensor(row.mean)) / torch.tensor(row.std))
 
-        model = create_on_meta(entry.spec, entry.num_classes)
-        assert num_params(model) == entry.num_params
-        count = count_macs(model, (3, 16, *entry.crop_size))  # torchvision counts 16 frames for all of them
-        assert count.total / 1e9 == pytest.approx(entry.gflops, abs=6e-4)
+        model = create_on_meta(row.spec, row.num_classes)
+        assert num_params(model) == theirs.meta["num_params"]
+        count = count_macs(model, (3, 16, *transforms.crop_size))  # torchvision counts 16 frames for all of them
+        assert count.total / 1e9 == pytest.approx(theirs.meta["_ops"], abs=6e-4)
 
 
 def test_weights_of_an_unknown_network():

@@ -10,30 +10,17 @@ parameters, as in mit-han-lab/temporal-shift-module. Of C channels, with n = ⌊
     shift(x)[t, c] = x[t + 1, c] for c < n,   x[t - 1, c] for n ≤ c < 2n,   x[t, c] for the rest
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actlib.models.registry import ModelError, VideoModel, check_choice, normal_linear
+from actlib.models.parts.heads import SMALL_HEAD_STD, FrameClassifier
+from actlib.models.parts.layers import pool3d
+from actlib.models.parts.options import ModelError, check_choice, check_positive
 
 PLACEMENTS = ("residual", "inplace")  # of the temporal shift: in a block's branch alone, or for the whole block
-SMALL_HEAD_STD = 0.001  # of a new linear layer's weights, in TSM and in IBM's 3-D networks
-
-
-class FrameClassifier(VideoModel):
-    """A network that classifies each frame of its feature maps, `dropout` then `fc`, and averages the logits."""
-
-    head_std: float | None = None  # a new head's standard deviation, its bias then 0; None leaves nn.Linear's own
-
-    def new_classifier(self, in_features: int, num_classes: int) -> nn.Linear:
-        if self.head_std is None:
-            return nn.Linear(in_features, num_classes)
-        return normal_linear(in_features, num_classes, self.head_std)
-
-    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
-        frames = features.mean(dim=(3, 4)).transpose(1, 2)  # (B, T', C)
-        logits = self.fc(self.dropout(frames.flatten(0, 1)))
-        return logits.unflatten(0, frames.shape[:2]).mean(dim=1)
 
 
 def fold_time(x: torch.Tensor) -> torch.Tensor:
@@ -44,23 +31,6 @@ def fold_time(x: torch.Tensor) -> torch.Tensor:
 def unfold_time(x: torch.Tensor, num_frames: int) -> torch.Tensor:
     """(B·T, C, H, W) back to (B, C, T, H, W)."""
     return x.unflatten(0, (-1, num_frames)).transpose(1, 2)
-
-
-def pool3d(
-    x: torch.Tensor,
-    method: str,
-    kernel_size: tuple[int, int, int],
-    stride: tuple[int, int, int],
-    padding: tuple[int, int, int],
-) -> torch.Tensor:
-    """Maximum ("max") or average ("avg") over windows of x (B, C, T, H, W); the average counts padding as zeros.
-
-    It is padded by hand since avg_pool3d refuses an axis shorter than the window, whatever the padding.
-    """
-    if method == "max":
-        return F.max_pool3d(x, kernel_size, stride, padding)
-    t, h, w = padding
-    return F.avg_pool3d(F.pad(x, (w, w, h, h, t, t)), kernel_size, stride)
 
 
 def temporal_pool(x: torch.Tensor, num_frames: int, method: str) -> tuple[torch.Tensor, int]:
@@ -137,6 +107,38 @@ class TemporalAggregation(nn.Module):
             shifted = shift_time(weight(x).unflatten(0, (-1, num_frames)), offset)
             blended = shifted if blended is None else self.blend(blended, shifted)
         return F.relu(blended.flatten(0, 1))
+
+
+class FrameNetwork(FrameClassifier):
+    """An image network on every frame, alone or with a module that mixes the frames.
+
+    Dropout 0.5 and the linear layer work frame by frame; then the mean over the frames.
+    num_frames is the clip length that the network is meant for. Nothing in it depends on that: T is read from the
+    input, and a clip of another length works too.
+    make_mixer(channels) makes a TemporalAggregation, or with a placement a TemporalShift; without it, TSN.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_frames: int,
+        temporal_stride: bool,
+        pooling: str,
+        make_mixer: Callable[[int], nn.Module] | None = None,
+        placement: str | None = None,
+    ):
+        super().__init__(num_classes)
+        check_positive("num_frames", num_frames)
+        check_choice("pooling", pooling, ("max", "avg"))
+        if placement is not None:
+            check_choice("placement", placement, PLACEMENTS)
+            self.head_std = SMALL_HEAD_STD
+        self.temporal_stride, self.pooling = temporal_stride, pooling
+        self.make_mixer, self.placement = make_mixer, placement
+
+    def pool_time(self, x: torch.Tensor, num_frames: int) -> tuple[torch.Tensor, int]:
+        """x: (B·T, C, H, W). With `temporal_stride` every second frame is left; returns x and the new T."""
+        return temporal_pool(x, num_frames, self.pooling) if self.temporal_stride else (x, num_frames)
 
 
 def mit_tsm_key(key: str) -> str:

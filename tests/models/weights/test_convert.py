@@ -6,10 +6,9 @@ import torch
 
 from actlib.__main__ import main
 from actlib.datasets.table import read_table
-from actlib.loops.evaluate import evaluate, protocols_of
-from actlib.loops.job import prepare
+from actlib.loops import evaluate, prepare
 from actlib.models import create_model
-from actlib.models.weights.checkpoint import model_from_checkpoint, read_checkpoint
+from actlib.models.weights.checkpoint import read_checkpoint
 from actlib.models.weights.convert import ConvertError, convert, read_classes
 from actlib.models.weights.published import published_table
 from actlib.params import FinetuneParams, VideoAccuracyParams
@@ -45,9 +44,9 @@ def test_a_published_file_becomes_a_checkpoint(folder, tmp_path, capsys):
     assert "mobilenetv2 width_mult=0.2, 600 classes" in printed and "class_0000" in printed and "bgr" in printed
     content = torch.load(target, weights_only=True)
     assert content["model"]["spec"] == "mobilenetv2 width_mult=0.2" and content["classes"][599] == "class_0599"
-    assert content["preprocessing"] == published_table()[name].preprocessing
+    assert content["preprocessing"] == {"modality": "rgb"} | published_table()[name].preprocessing
     assert content["preprocessing"]["channel_order"] == "bgr"
-    loaded, _ = model_from_checkpoint(target)
+    loaded = create_model(pretrained=target)
     assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in model.state_dict().items())
 
 
@@ -57,7 +56,7 @@ def test_names_of_classes_and_other_clips(tmp_path):
     arguments = ["--classes", str(tmp_path / "classes.txt"), "--num-frames", "8", "--mean", "0.1", "0.2", "0.3"]
     arguments += ["--model", "resnet10 widen_factor=0.125 max_pool=false", "--channel-order", "bgr"]
     assert main(["weights", "convert", str(tmp_path / "a.pth"), str(tmp_path / "a.pt"), *arguments]) == 0
-    content = read_checkpoint(tmp_path / "a.pt")
+    content = read_checkpoint(tmp_path / "a.pt").content
     assert content["classes"] == ["wave", "clap hands", "jump"] and content["model"]["options"]["max_pool"] is False
     how = content["preprocessing"]
     assert (how["num_frames"], how["mean"], how["channel_order"], how["crop_size"]) == (8, [0.1, 0.2, 0.3], "bgr", 112)
@@ -69,7 +68,7 @@ def test_what_nobody_tells_is_said(tmp_path):
     convert(tmp_path / "a.pth", tmp_path / "a.pt", say=said.append, num_frames=32)
     assert any("usual values were assumed: frame_stride 1 · short_side 112" in line for line in said)
     assert not any("assumed: num_frames" in line for line in said)
-    assert read_checkpoint(tmp_path / "a.pt")["preprocessing"]["num_frames"] == 32
+    assert read_checkpoint(tmp_path / "a.pt").content["preprocessing"]["num_frames"] == 32
     with pytest.raises(ConvertError, match="fps: preprocessing consists of num_frames"):
         convert(tmp_path / "a.pth", tmp_path / "a.pt", fps=3)
 
@@ -78,7 +77,7 @@ def test_torchvisions_class_names_go_along(folder, tmp_path, monkeypatch):
     row = published_table()["r3d_18-b3b3357e.pth"]
     torch.save(create_model("tv_r3d_18", 400).state_dict(), folder / row.file)
     convert("R3D_18_Weights.KINETICS400_V1", tmp_path / "r3d.pt", say=lambda line: None)
-    content = read_checkpoint(tmp_path / "r3d.pt")
+    content = read_checkpoint(tmp_path / "r3d.pt").content
     assert content["classes"] == list(row.classes) and content["model"]["name"] == "tv_r3d_18"
 
 
@@ -120,14 +119,14 @@ def test_evaluation_and_fine_tuning_take_it(tmp_path, motion_table, finetune_tab
     checkpoint = tmp_path / "a.pt"
     convert(tmp_path / "a.pth", checkpoint, classes=tmp_path / "classes.txt", say=lambda line: None, **SMALL)
 
-    model, content = model_from_checkpoint(checkpoint)
-    how = content["preprocessing"]
-    p = VideoAccuracyParams(checkpoint=str(checkpoint), table=str(motion_table), run_dir=str(tmp_path), **SMALL)
-    videos = table[table["subset"] == "validation"].reset_index(drop=True)
-    result = evaluate(
-        model, videos, content["classes"], protocols_of(p), mean=how["mean"], std=how["std"], device=torch.device("cpu")
-    )
-    assert isinstance(result["clip"].table, pd.DataFrame) and result["clip"].num_decoded == len(videos)
+    how = read_checkpoint(checkpoint).content["preprocessing"]
+    p = VideoAccuracyParams(
+        checkpoint=str(checkpoint), table=str(motion_table), run_dir=str(tmp_path), precision="float32",
+        memory_format="contiguous", num_workers=0,
+    )  # fmt: skip
+    result = evaluate(prepare(p))
+    assert isinstance(result["clip"].table, pd.DataFrame)
+    assert result["clip"].num_scored == (table["subset"] == "validation").sum()
 
     p = FinetuneParams(
         table=str(finetune_table), pretrained=str(checkpoint), run_dir=str(tmp_path / "run"), precision="float32",

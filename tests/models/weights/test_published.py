@@ -14,8 +14,7 @@ import torch
 from actlib.models import ModelError, WeightsError, create_model, find_published, find_weights, list_models, parse_spec
 from actlib.models.weights import fetch as pretrained_module
 from actlib.models.weights.fetch import download, fetch_weights, weights_folder
-from actlib.models.weights.published import near_names, published_table, spec_of_arch
-from actlib.models.weights.published_files import Published
+from actlib.models.weights.published import Published, near_names, published_table, spec_of_arch
 
 HEAD = 5
 TINY = {
@@ -106,6 +105,7 @@ def test_facts_that_differ_between_the_codebases():
         "mean": pytest.approx([0.45] * 3),
         "std": pytest.approx([0.225] * 3),
         "channel_order": "rgb",
+        "modality": "rgb",
     }
     assert rows["K400-TAM-ResNet-50-f32.pth.tar"].spec == "tam_resnet50 num_frames=32 temporal_stride=false"
     assert rows["googlenet-1378be20.pth"].mean == (0.5, 0.5, 0.5)
@@ -277,7 +277,7 @@ def test_a_checkpoint_of_this_project(tmp_path):
     torch.save({**content, "preprocessing": how}, tmp_path / "best.pt")
     model = create_model(pretrained=tmp_path / "best.pt")
     assert model.classes == list("abcde") and model.options["max_pool"] is False
-    assert model.preprocessing == {**how, "channel_order": "rgb"}
+    assert model.preprocessing == {**how, "channel_order": "rgb", "modality": "rgb"}
 
 
 @pytest.mark.parametrize("known", [True, False])
