@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a checkpoint's network as ONNX or torch.export program")
     export.add_argument("checkpoint", type=Path, help="of this project; others go through `weights convert` first")
     export.add_argument("target", type=Path, help="its suffix tells the kind: .onnx or .pt2")
+    export.add_argument("--model", default="", help="its network, where that is one of your own: file.py:function")
     for name in ("num-frames", "crop-size"):
         export.add_argument(f"--{name}", type=int, help="of the clips; the checkpoint's if left out")
     export.set_defaults(run=_with_weights("export"))

@@ -3,10 +3,20 @@
 import argparse
 import sys
 import textwrap
+from itertools import zip_longest
 
 from actlib.compute.export import ExportError, export_onnx, export_program
-from actlib.models import ModelError, Published, WeightsError, find_published, find_weights, weights_folder
-from actlib.models.weights.checkpoint import CheckpointError, model_from_checkpoint
+from actlib.models import (
+    CheckpointError,
+    ModelError,
+    Published,
+    WeightsError,
+    create_model,
+    find_published,
+    find_weights,
+    read_checkpoint,
+    weights_folder,
+)
 from actlib.models.weights.convert import ConvertError, convert
 from actlib.models.weights.fetch import fetch_weights
 from actlib.models.weights.file import read_weights
@@ -52,9 +62,7 @@ def _row(cells: list[str]) -> list[str]:
     if len(wrapped[1]) > 1:
         lines.append(f"{cells[0]:<2}{cells[1]}")
         wrapped[:2] = [""], [""]
-    height = max(len(cell) for cell in wrapped)
-    columns = [[*cell, *[""] * (height - len(cell))] for cell in wrapped]
-    for line in zip(*columns):
+    for line in zip_longest(*wrapped, fillvalue=""):
         lines.append(" ".join(f"{text:<{width}}" for text, (_, width) in zip(line, _COLUMNS)).rstrip())
     return lines
 
@@ -112,8 +120,11 @@ def _export(options: argparse.Namespace) -> int:
     kinds = {".onnx": export_onnx, ".pt2": export_program}
     if options.target.suffix not in kinds:
         raise ExportError(f"{options.target}: the suffix must be .onnx or .pt2")
-    model, content = model_from_checkpoint(options.checkpoint)
-    how = content["preprocessing"]
+    model = create_model(options.model or None, pretrained=read_checkpoint(options.checkpoint)).eval()
+    if (how := model.preprocessing) is None:
+        raise CheckpointError(
+            f"{options.checkpoint}: no 'preprocessing' in it, which tells how clips are prepared"
+        )
     size = options.crop_size or how["crop_size"]
     shape = (model.in_channels, options.num_frames or how["num_frames"], size, size)
     difference = kinds[options.target.suffix](model, options.target, shape)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from actlib.models import VideoModel, create_model, parse_spec
-from actlib.models.weights.checkpoint import describe, save_checkpoint
+from actlib.models.registry import VideoModel
+from actlib.models.weights.checkpoint import network_content, save_checkpoint
+from actlib.models.weights.create import create_model
 
 # What a clip is where neither the table of published files nor the user says: 3D-ResNets-PyTorch's usual one.
 USUAL = {
@@ -46,8 +47,7 @@ def convert(
     if unknown:
         raise ConvertError(f"{', '.join(sorted(unknown))}: preprocessing consists of {', '.join(USUAL)}")
     names = read_classes(classes) if classes else None
-    name, options = parse_spec(spec) if spec else (None, {})
-    model = create_model(name, pretrained=source, **options)
+    model = create_model(spec or None, pretrained=source)
     say(f"{model.spec}, {model.num_classes} classes")
     say(str(model.load_report))
     if names is None and model.classes is None:
@@ -59,24 +59,10 @@ def convert(
     if model.preprocessing is None and (open_ := [key for key in USUAL if key not in given]):
         say(f"Not in the table of published files, so usual values were assumed: {_listed(USUAL, open_)}.")
     complete = USUAL | (model.preprocessing or {}) | given
-    save_checkpoint(target, content(model, list(names), complete, source))
+    origin = {"epoch": 0, "history": [], "params": {"converted_from": str(source)}}
+    save_checkpoint(target, network_content(model, names, complete) | origin)
     say(f"{target}: {_listed(complete, complete)}")
     return model
-
-
-def content(model: VideoModel, classes: list[str], preprocessing: dict, source: str | Path) -> dict:
-    """The content of a checkpoint that was not trained here; `source` stands in its params."""
-    return {
-        "model": describe(model),
-        "state_dict": model.state_dict(),
-        "classes": classes,
-        "preprocessing": preprocessing,
-        "execution": {"precision": "float32", "memory_format": "contiguous"},
-        "execution_clips_per_s": {},
-        "epoch": 0,
-        "history": [],
-        "params": {"converted_from": str(source)},
-    }
 
 
 def unnamed(count: int) -> list[str]:

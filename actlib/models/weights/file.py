@@ -8,7 +8,6 @@
 """
 
 import codecs
-import difflib
 import pickle
 import re
 from dataclasses import dataclass, field
@@ -17,14 +16,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from actlib.messages import did_you_mean
 from actlib.models.parts.temporal import mit_tsm_key
 from actlib.models.weights.caffe2 import Caffe2Error, caffe2_state, looks_like_caffe2, read_caffe2, unfrozen_key
 
 LISTED = 20  # entries of each kind that an error message shows
+FORMAT = "actlib checkpoint 1"  # stands under 'format' in a checkpoint of this project
+UNSAID = {"channel_order": "rgb", "modality": "rgb"}  # preprocessing that older checkpoints do not tell
 
 
 class WeightsError(ValueError):
     """A weights file that cannot be read, or whose tensors do not fit the model."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, is not one of this project's, does not fit the run, or names code that nobody here
+    did. Names the file."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,11 @@ class WeightsFile:
     content: dict = field(default_factory=dict)  # what stands beside the 'state_dict' of a checkpoint
     kind: str = "state dict"  # in words, for reports
     tsm_placement: str = ""  # 'residual' or 'inplace' where the names of a TSM file tell
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a checkpoint of this project."""
+        return self.content.get("format") == FORMAT
 
     @property
     def told(self) -> str:
@@ -62,8 +74,13 @@ def read_weights(path: str | Path) -> WeightsFile:
     state = _state_dict(content, path)
     nested = isinstance(content, dict) and "state_dict" in content
     beside = {key: value for key, value in content.items() if key != "state_dict"} if nested else {}
-    placement = ""
-    kind = "checkpoint" if nested else "state dict"
+    if beside.get("format") == FORMAT:  # its names are its network's already, be it a user's own
+        if isinstance(beside.get("preprocessing"), dict):
+            beside["preprocessing"] = UNSAID | beside["preprocessing"]
+        return WeightsFile(path, state, content=beside, kind="checkpoint of this project")
+    kind, placement = "checkpoint" if nested else "state dict", ""
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     if any(key.startswith(("base_model.", "new_fc.")) for key in state):
         kind += " of temporal-shift-module"
         if any(re.search(r"layer\d+\.\d+\.net\.", key) for key in state):
@@ -81,11 +98,10 @@ def _require_file(path: Path) -> None:
     if path.is_file():
         return
     folder = path.parent
-    names = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.4)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    hint = hint if folder.is_dir() else f"; the folder {folder} does not exist"
-    raise FileNotFoundError(f"no weights file {path}{hint}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no weights file {path}; the folder {folder} does not exist")
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    raise FileNotFoundError(f"no weights file {path}{did_you_mean(path.name, names, cutoff=0.4)}")
 
 
 def _numpy_globals() -> list:
@@ -126,10 +142,7 @@ def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(
             f"{path} holds {what}, not a state dict: names with tensors are needed, alone or under the key 'state_dict'"
         )
-    state = {key: torch.as_tensor(value) for key, value in state.items()}
-    if all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return state
+    return {key: torch.as_tensor(value) for key, value in state.items()}
 
 
 def _is_entry(key: object, value: object) -> bool:

@@ -12,16 +12,18 @@ from functools import lru_cache
 
 import torch
 
+from actlib.models.parts.residual import BLOCK_COUNTS
 from actlib.models.registry import (
     ModelError,
     Scalar,
-    create_model,
+    VideoModel,
+    create_from_spec,
     format_spec,
+    is_builtin,
     list_models,
     model_options,
     parse_spec,
 )
-from actlib.models.resnet import BLOCK_COUNTS
 from actlib.models.weights.file import WeightsFile
 from actlib.models.weights.inflate import drop_auxiliary, is_image_network
 from actlib.models.weights.published import find_published, spec_of_arch
@@ -62,12 +64,17 @@ class Fit:
 
 
 def fits(file: WeightsFile, names: Iterable[str] | None = None) -> list[Fit]:
-    """Every network that fits, most likely first: what the table of published files or the file itself says, then
-    the fewest options that differ from the defaults. `names`: look at these models only."""
-    state = drop_auxiliary(file.state) if is_image_network(file.state) else file.state
-    shapes = _without_counters({key: tuple(tensor.shape) for key, tensor in state.items()})
-    found = [fit for name in _possible(names or list_models(), shapes) for fit in _fits_of(name, shapes)]
+    """Every network of this package that fits, most likely first: what the table of published files or the file itself
+    says, then the fewest options that differ from the defaults. `names`: look at these models only."""
+    shapes = _shapes_of(file)
+    names = names or filter(is_builtin, list_models())
+    found = [fit for name in _possible(names, shapes) for fit in _fits_of(name, shapes)]
     return sorted((_with_hints(fit, file) for fit in found), key=lambda fit: _order(fit, file))
+
+
+def head_size(file: WeightsFile, name: str, options: dict[str, Scalar]) -> int:
+    """The number of classes of a file whose layers are those of a network of the user's, the head aside; else 0."""
+    return _head_size(_described(create_from_spec(name, 1, **options)), _shapes_of(file))
 
 
 def unseen_options(name: str) -> tuple[str, ...]:
@@ -152,15 +159,21 @@ def _built(name: str, options: tuple[tuple[str, Scalar], ...]) -> Layout | None:
     """The layout of a network; None where the options cannot be."""
     try:
         with torch.device("meta"):
-            model = create_model(name, 1, **dict(options))
+            return _described(create_from_spec(name, 1, **dict(options)))
     except ModelError:
         return None
-    state = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    return _without_counters(state), f"{model.classifier_name}."
 
 
-def _without_counters(shapes: Shapes) -> Shapes:
-    return {key: shape for key, shape in shapes.items() if not key.endswith(".num_batches_tracked")}
+def _described(model: VideoModel) -> Layout:
+    return _without_counters(model.state_dict()), f"{model.classifier_name}."
+
+
+def _shapes_of(file: WeightsFile) -> Shapes:
+    return _without_counters(drop_auxiliary(file.state) if is_image_network(file.state) else file.state)
+
+
+def _without_counters(state: dict[str, torch.Tensor]) -> Shapes:
+    return {key: tuple(tensor.shape) for key, tensor in state.items() if not key.endswith(".num_batches_tracked")}
 
 
 def _same_names_and_kernels(layout: Layout, shapes: Shapes) -> bool:

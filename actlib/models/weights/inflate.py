@@ -23,29 +23,30 @@ def is_image_network(state: dict[str, torch.Tensor]) -> bool:
     return 4 in dims and 5 not in dims and not any(_TEMPORAL.search(key) for key in state)
 
 
-def temporal_layers(expected: dict[str, torch.Tensor]) -> set[str]:
-    """The entries that an image network cannot have."""
-    return {key for key in expected if _TEMPORAL.search(key)}
-
-
 def drop_auxiliary(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in state.items() if not key.startswith(_AUXILIARY)}
 
 
-def inflate(
+def for_video(
     state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], method: str = "repeat"
-) -> tuple[dict[str, torch.Tensor], int]:
-    """The tensors with every (out, in, k, k) kernel whose namesake in `expected` is (out, in, t, k, k) repeated t
-    times, and how many got a time axis. Kernels that differ otherwise stay as they are, for the caller to name."""
+) -> tuple[dict[str, torch.Tensor], int, set[str]]:
+    """A file's tensors as the network `expected` wants them; how many of them got a time axis; and the names in
+    `expected` that need not be among them, since an image network cannot have them.
+
+    Every (out, in, k, k) kernel whose namesake is (out, in, t, k, k) is repeated t times. Kernels that differ otherwise
+    stay as they are, for the caller to name, and so does a file that is not an image network's.
+    """
     if method not in METHODS:
         raise ValueError(f"inflate={method!r}: use one of {', '.join(METHODS)}")
-    inflated, count = {}, 0
+    if not is_image_network(state):
+        return state, 0, set()
+    if not expected.keys() >= state.keys():  # a network of the user's may have such layers itself
+        state = drop_auxiliary(state)
+    found, count = {}, 0
     for key, tensor in state.items():
-        target = expected.get(key)
-        if tensor.ndim == 4 and target is not None and target.ndim == 5:
-            times = target.shape[2]
-            if tensor.shape == target.shape[:2] + target.shape[3:]:
-                tensor = tensor.unsqueeze(2).expand(target.shape) / (times if method == "mean" else 1)
-                count += 1
-        inflated[key] = tensor
-    return inflated, count
+        shape = expected[key].shape if key in expected else ()
+        if tensor.ndim == 4 and len(shape) == 5 and tensor.shape == shape[:2] + shape[3:]:
+            tensor = tensor.unsqueeze(2).expand(shape) / (shape[2] if method == "mean" else 1)
+            count += 1
+        found[key] = tensor
+    return found, count, {key for key in expected if _TEMPORAL.search(key)}

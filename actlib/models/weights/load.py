@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
-from actlib.models.registry import VideoModel
-from actlib.models.weights import inflate as inflating
+from actlib.models.registry import VideoModel, is_builtin
 from actlib.models.weights.file import LISTED, WeightsError, WeightsFile, read_weights
+from actlib.models.weights.identify import fits
+from actlib.models.weights.inflate import for_video
 
 __all__ = ["LoadReport", "WeightsError", "load_weights"]
 
@@ -43,28 +44,23 @@ class LoadReport:
 
 
 def load_weights(
-    model: VideoModel, path: str | Path, *, replace_head: bool = False, inflate: str = "repeat"
+    model: VideoModel, path: str | Path | WeightsFile, *, replace_head: bool = False, inflate: str = "repeat"
 ) -> LoadReport:
     """Copy a file's tensors into `model`, which stays untouched where anything is wrong.
 
-    The file is any that `weights_file.read_weights` knows. One of an image network (see `inflate`) is inflated.
+    path: of any file that `weights.file.read_weights` knows, or one that is read already. The tensors of an image
+    network (see `inflate`) are inflated.
     replace_head: skip the file's classifier and leave the model's own, for another number of classes.
     inflate: "repeat" or "mean".
 
     Raises FileNotFoundError, naming similar files; WeightsError for a file that cannot be read, and for missing
     keys, unexpected keys and other shapes, all in one message; ValueError for another way to inflate.
     """
-    return load_tensors(model, read_weights(path), replace_head=replace_head, inflate=inflate)
-
-
-def load_tensors(
-    model: VideoModel, file: WeightsFile, *, replace_head: bool = False, inflate: str = "repeat"
-) -> LoadReport:
-    """`load_weights` for a file that is read already."""
+    file = path if isinstance(path, WeightsFile) else read_weights(path)
     expected = model.state_dict()
-    head = {key for key in expected if key.startswith(f"{model.classifier_name}.")}
-    skipped = tuple(key for key in expected if key in head) if replace_head else ()
-    found, inflated, optional = _for_video(file.state, expected, inflate)
+    head = [key for key in expected if key.startswith(f"{model.classifier_name}.")]
+    skipped = tuple(head) if replace_head else ()
+    found, inflated, optional = for_video(file.state, expected, inflate)
     ignored = file.ignored + len(file.state) - len(found)
     found = {key: tensor for key, tensor in found.items() if key not in skipped}
 
@@ -81,44 +77,15 @@ def load_tensors(
         lines += _listing("in the file, unknown to the model", [f"{key} {_shape(found[key])}" for key in unexpected])
         shapes = [f"{key} {_shape(found[key])} in the file, {_shape(expected[key])} in the model" for key in reshaped]
         lines += _listing("of another shape", shapes)
-        if reshaped and not missing and not unexpected and head.issuperset(reshaped):
+        if reshaped and not missing and not unexpected and set(reshaped) <= set(head):
             lines.append("Only the head differs: replace_head=True loads the rest and leaves the model's own head.")
-        else:
-            lines += _what_fits(model, file)
+        elif is_builtin(model.name) and (others := [each.spec for each in fits(file, names=[model.name])]):
+            lines.append(f"It fits {' or '.join(others)}.")
         raise WeightsError("\n".join(lines))
 
     model.load_state_dict(found, strict=False)
-    return LoadReport(
-        file.path,
-        len(found),
-        len(expected),
-        skipped,
-        len(counters),
-        inflated=inflated,
-        method=inflate if inflated else "",
-        kept=kept,
-        ignored=ignored,
-    )
-
-
-def _for_video(
-    state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], method: str
-) -> tuple[dict[str, torch.Tensor], int, set[str]]:
-    """The file's tensors as the model wants them, how many were inflated, and which entries need not be there."""
-    if method not in inflating.METHODS:
-        raise ValueError(f"inflate={method!r}: use one of {', '.join(inflating.METHODS)}")
-    if not inflating.is_image_network(state):
-        return state, 0, set()
-    found, inflated = inflating.inflate(inflating.drop_auxiliary(state), expected, method)
-    return found, inflated, inflating.temporal_layers(expected)
-
-
-def _what_fits(model: VideoModel, file: WeightsFile) -> list[str]:
-    """A line that names the options with which the model would fit, if any."""
-    from actlib.models.weights.identify import fits  # which looks at every model: only where something is wrong
-
-    found = [each.spec for each in fits(file, names=[model.name])]
-    return [f"It fits {' or '.join(found)}."] if found else []
+    method = inflate if inflated else ""
+    return LoadReport(file.path, len(found), len(expected), skipped, len(counters), inflated, method, kept, ignored)
 
 
 def _listing(title: str, entries: list[str]) -> list[str]:

@@ -1,17 +1,19 @@
-"""The table of published checkpoints: the reference codebases' (`published_files`) and torchvision's (its enums)."""
+"""The table of published checkpoints: the reference codebases' (published.yaml) and torchvision's (its enums)."""
 
-import difflib
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torchvision
+import yaml
+from torchvision.models import WeightsEnum
 
+from actlib import messages
 from actlib.models.registry import ModelError, list_models, parse_spec
-from actlib.models.torchvision_models import TorchvisionWeights, tv_weights
-from actlib.models.weights.published_files import Accuracy, Published, published_files
-
-__all__ = ["Accuracy", "Published", "find_published", "near_names", "published_table", "spec_of_arch"]
+from actlib.models.torchvision_models import tv_weights
+from actlib.models.weights.file import UNSAID
 
 # The image networks whose tensors the networks here take: torchvision's name, and ours that sees frame by frame.
 _IMAGE_NETWORKS = {f"resnet{depth}": f"tsn_resnet{depth}" for depth in (18, 34, 50, 101, 152)}
@@ -19,11 +21,60 @@ _IMAGE_NETWORKS["googlenet"] = "tsn_inception_v1"
 _HALF = (0.5, 0.5, 0.5)
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """A published figure, in percent, and how it was measured."""
+
+    top1: float
+    protocol: str
+    top5: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published file.
+
+    `mean` and `std` are of the 0-1 scale, in the order in which the network has its channels: with `channel_order`
+    "rgb" R, G, B, with "bgr" B, G, R. So a clip, decoded as RGB, is first put into that order, then
+    (x / 255 - mean) / std goes by position. A reference that works on 0-255 without a std has std 1 / 255 here.
+    `frame_stride`: frames from one to the next; where the reference spreads its frames evenly over the whole video,
+    that of a video of usual length, and `note` says so.
+    """
+
+    file: str  # the name under which it is published
+    spec: str  # our network; of an image network the one that takes its tensors as they are
+    dataset: str
+    num_classes: int
+    num_frames: int
+    frame_stride: int
+    short_side: int  # pixels
+    crop_size: int  # pixels, of the published evaluation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    page: str  # where a person finds it
+    accuracies: tuple[Accuracy, ...] = ()
+    channel_order: str = "rgb"
+    url: str = ""  # where a program can fetch it
+    sha256: str = ""  # its first digits, where they are published
+    note: str = ""
+    image: bool = False  # of an image network: for inflation, or for the networks that see frame by frame
+    classes: tuple[str, ...] = ()  # names in index order, where they are published with the weights
+    enum: str = ""  # torchvision's name, such as R3D_18_Weights.KINETICS400_V1
+
+    @property
+    def preprocessing(self) -> dict:
+        """What a checkpoint of this project holds under this name."""
+        names = ("num_frames", "frame_stride", "short_side", "crop_size", "channel_order")
+        facts = {name: getattr(self, name) for name in names}
+        return UNSAID | facts | {"mean": list(self.mean), "std": list(self.std)}
+
+
 @lru_cache(maxsize=1)
 def published_table() -> dict[str, Published]:
     """Every published file by its name, in the order of the codebases, torchvision last."""
     names = [name for name in list_models() if name.startswith("tv_")]
-    rows = [*published_files(), *(_video_row(each) for name in names for each in tv_weights(name)), *_image_rows()]
+    videos = [_video_row(name, each) for name in names for each in tv_weights(name)]
+    rows = [*_reference_rows(), *videos, *_image_rows()]
     return {row.file: row for row in rows}
 
 
@@ -39,7 +90,7 @@ def find_published(name: str | Path) -> Published | None:
 
 def near_names(name: str | Path) -> list[str]:
     """Published files whose names are like this one."""
-    return difflib.get_close_matches(Path(name).name, published_table(), n=3)
+    return messages.near_names(Path(name).name, published_table())
 
 
 def spec_of_arch(arch: str) -> str:
@@ -87,29 +138,37 @@ _IBM_ARCH = re.compile(
 )
 
 
-def _video_row(weights: TorchvisionWeights) -> Published:
-    measured = "clip" if weights.clips_per_video == 1 else "video"
-    clips = f"{weights.clips_per_video} clip{'s' if weights.clips_per_video > 1 else ''}"
+def _reference_rows() -> Iterator[Published]:
+    """The rows of published.yaml."""
+    for group in yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")):
+        for file in group.pop("files"):
+            facts = group | file
+            scale, protocol = facts.pop("scale", 1), facts.pop("protocol", "")
+            colours = {name: tuple(value / scale for value in facts[name]) for name in ("mean", "std")}
+            accuracies = tuple(Accuracy(**{"protocol": protocol} | each) for each in facts.pop("accuracies", ()))
+            url = facts.pop("url", "").format(file=facts["file"])
+            yield Published(**facts | colours, accuracies=accuracies, url=url)
+
+
+def _video_row(spec: str, weights: WeightsEnum) -> Published:
+    """Weights of a torchvision video network; its way of measuring stands in prose in the enum's entry:
+    … parameters `frame_rate=15`, `clips_per_video=5`, and `clip_len=16`."""
+    transforms, figures = weights.transforms(), weights.meta["_metrics"]["Kinetics-400"]
+    measured = dict(re.findall(r"(\w+)=([\d.]+)", weights.meta["_docs"]))
+    count, crop_size = int(measured["clips_per_video"]), transforms.crop_size[0]
+    protocol = f"{'clip: 1 clip' if count == 1 else f'video: {count} clips'} × centre crop @ {crop_size}"
+    resize = " × ".join(map(str, transforms.resize_size))
     return Published(
-        file=weights.file_name,
-        spec=weights.spec,
+        spec=spec,
         dataset="Kinetics-400",
-        num_classes=weights.num_classes,
-        num_frames=weights.num_frames,
-        frame_stride=weights.frame_stride,
-        short_side=weights.resize_size[0],
-        crop_size=weights.crop_size[0],
-        mean=weights.mean,
-        std=weights.std,
-        accuracies=(
-            Accuracy(weights.acc1, f"{measured}: {clips} × centre crop @ {weights.crop_size[0]}", weights.acc5),
-        ),
+        num_frames=int(measured["clip_len"]),
+        frame_stride=round(30 / float(measured["frame_rate"])),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        accuracies=(Accuracy(figures["acc@1"], protocol, figures["acc@5"]),),
         page="https://pytorch.org/vision/stable/models.html#video-classification",
-        url=weights.url,
-        sha256=weights.sha256_prefix,
-        classes=weights.categories,
-        enum=weights.name,
-        note=f"torchvision resizes to {' × '.join(map(str, weights.resize_size))}; the stride is at 30 frames a second",
+        note=f"torchvision resizes to {resize}; the stride is at 30 frames a second",
+        **_facts(weights),
     )
 
 
@@ -120,27 +179,34 @@ def _image_rows() -> list[Published]:
         weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
         transforms, figures = weights.transforms(), weights.meta["_metrics"]["ImageNet-1K"]
         half = name == "googlenet"  # its file was trained on (x - 0.5) / 0.5, whatever torchvision's transform says
-        file = weights.url.rsplit("/", 1)[1]
         rows.append(
             Published(
-                file=file,
                 spec=f"{ours} temporal_stride=false",
                 dataset="ImageNet-1K",
-                num_classes=1000,
                 num_frames=8,
                 frame_stride=8,
-                short_side=transforms.resize_size[0],
-                crop_size=transforms.crop_size[0],
                 mean=_HALF if half else tuple(transforms.mean),
                 std=_HALF if half else tuple(transforms.std),
                 accuracies=(Accuracy(figures["acc@1"], "images: centre crop @ 224", figures["acc@5"]),),
                 page="https://pytorch.org/vision/stable/models.html#classification",
-                url=weights.url,
-                sha256=re.search(r"-([0-9a-f]{8,})\.", file)[1],
                 note="of an image network; name the video network to be started from it",
                 image=True,
-                classes=tuple(weights.meta["categories"]),
-                enum=f"{type(weights).__name__}.{weights.name}",
+                **_facts(weights),
             )
         )
     return rows
+
+
+def _facts(weights: WeightsEnum) -> dict:
+    """What an entry of any of torchvision's enums says of its file, classes and sizes."""
+    file, transforms = weights.url.rpartition("/")[2], weights.transforms()
+    return {
+        "file": file,
+        "url": weights.url,
+        "sha256": re.search(r"-([0-9a-f]{8,})\.", file)[1],
+        "classes": tuple(weights.meta["categories"]),
+        "num_classes": len(weights.meta["categories"]),
+        "short_side": transforms.resize_size[0],
+        "crop_size": transforms.crop_size[0],
+        "enum": str(weights),
+    }
