@@ -1,12 +1,12 @@
 """What publications call the FLOPs of a network, where that is not `flops.count_macs`.
 
-Most sources of `published` count something else than the MACs of convolutions, linear layers and attention. Here the
+Most sources of `literature` count something else than the MACs of convolutions, linear layers and attention. Here the
 counts are made by their rules, so that a difference between their numbers and ours can be told from an error.
 """
 
 from torch import nn
 
-from actlib.analysis.costs.flops import Step, executed_steps
+from actlib.analysis.costs.flops import Step
 from actlib.models import VideoModel
 
 # Efficient-3DCNNs writes these networks' max-pools as kernel_size=3 and those of the others as (3, 3, 3); its counter
@@ -18,9 +18,13 @@ _STEM_RELU_ALONE = {"mobilenet"}
 _MEAN_IS_A_MODULE = ("resnet", "resnext", "squeezenet")
 
 
-def thop_flops(model: VideoModel, input_shape: tuple[int, ...]) -> int:
-    """What the counter of okankop/Efficient-3DCNNs reports for one clip of `input_shape`, (3, T, H, W): the "FLOPs" of
-    arXiv:1904.02422.
+def count_as(rule: str, model: VideoModel, steps: list[Step]) -> int:
+    """The count of `steps`, the executed ones of `model` for one clip, by one of COUNTING_RULES."""
+    return _COUNTERS[rule](model, steps)
+
+
+def _thop(model: VideoModel, steps: list[Step]) -> int:
+    """What the counter of okankop/Efficient-3DCNNs reports, the "FLOPs" of arXiv:1904.02422.
 
     The MACs of convolutions, and 1 more an output where they have a bias; 2 an element for a norm, 1 for ReLU and
     ReLU6; kernel volume − 1 an output for a max-pool and the volume for an average pool; 2 × input features − 1 an
@@ -28,21 +32,6 @@ def thop_flops(model: VideoModel, input_shape: tuple[int, ...]) -> int:
     Equal to what that counter reports but for its sums in float32, and for C3D's two norms over features, which it
     does not see: 1e-6 of the total.
     """
-    return count_as("thop", model, executed_steps(model, input_shape))
-
-
-def convolution_macs(model: VideoModel, input_shape: tuple[int, ...]) -> int:
-    """The MACs of the convolutions of one clip of `input_shape`, (3, T, H, W), without the last layer where that is
-    one: the "Flops" in the tables of IBM/action-recognition-pytorch."""
-    return count_as("convolutions", model, executed_steps(model, input_shape))
-
-
-def count_as(convention: str, model: VideoModel, steps: list[Step]) -> int:
-    """The count of the executed `steps` of `model` by one of CONVENTIONS."""
-    return _COUNTERS[convention](model, steps)
-
-
-def _thop(model: VideoModel, steps: list[Step]) -> int:
     whole = {"convolution_bias", "avg_pool3d"} | ({"mean"} if model.name.startswith(_MEAN_IS_A_MODULE) else set())
     total = relus = 0
     for kind, name, outputs, work in steps:
@@ -62,6 +51,8 @@ def _thop(model: VideoModel, steps: list[Step]) -> int:
 
 
 def _convolutions(model: VideoModel, steps: list[Step]) -> int:
+    """The MACs of the convolutions, without the last layer where that is one: the "Flops" in the tables of
+    IBM/action-recognition-pytorch."""
     convs = [step.work for step in steps if step.kind == "conv"]
     head = model.get_submodule(model.classifier_name)
     return sum(convs[:-1] if isinstance(head, nn.Conv2d | nn.Conv3d) else convs)
@@ -76,7 +67,7 @@ def _macs_and_norms(model: VideoModel, steps: list[Step]) -> int:
 
 
 _COUNTERS = {"thop": _thop, "convolutions": _convolutions, "macs": _macs, "macs_and_norms": _macs_and_norms}
-CONVENTIONS = {
+COUNTING_RULES = {
     "thop": "adds norms, ReLU, pooling and bias to the MACs, and doubles linear layers",
     "convolutions": "counts convolutions alone, without the last layer",
     "macs": "counts MACs",

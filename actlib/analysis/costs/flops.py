@@ -30,6 +30,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from actlib.models import VideoModel, create_from_spec
+
+KINDS = ("conv", "linear", "attention", "pooling", "norm", "elementwise", "uncounted")
 LINEAR = {"mm", "addmm"}
 NORMS = {"native_batch_norm", "native_layer_norm", "native_group_norm", "rms_norm", "batch_norm_with_update"}
 WINDOW_POOLS = {"max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"}
@@ -123,81 +126,67 @@ def _steps_of(func: torch._ops.OpOverload, args: tuple, kwargs: dict, output) ->
     name = "native_batch_norm" if packet.__name__ == _INFERENCE_NORM else packet.__name__.strip("_")
     outputs = next((t.numel() for t in tree_leaves(output) if isinstance(t, torch.Tensor)), 0)
     pointwise = torch.Tag.pointwise in func.tags  # of max and min: that of two tensors, not of one over its axes
-    read = next((a.numel() for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)), 0)
+    kind, work = "uncounted", outputs
     if packet in flop_registry:
-        macs = flop_registry[packet](*args, **kwargs, out_val=output) // 2
         kind = "conv" if name == "convolution" else "linear" if name in LINEAR else "attention"
-        yield Step(kind, name, outputs, macs)
-        if name == "convolution" and args[2] is not None:
-            yield Step("elementwise", "convolution_bias", outputs, outputs)
-        elif name == "addmm":
-            yield Step("elementwise", "linear_bias", outputs, outputs)
+        work = flop_registry[packet](*args, **kwargs, out_val=output) // 2
     elif name in NORMS:
-        yield Step("norm", name, outputs, outputs)
+        kind = "norm"
     elif name in WINDOW_POOLS:
         kernel = args[1] if len(args[1]) > 1 else list(args[1]) * (args[0].ndim - 2)
-        yield Step("pooling", name, outputs, outputs * math.prod(kernel))
-    elif name in MOVES:
-        yield Step("uncounted", name, outputs, outputs)
+        kind, work = "pooling", outputs * math.prod(kernel)
     elif name in REDUCTIONS and not pointwise:
-        yield Step("pooling", name, outputs, read)
-    elif pointwise or name in SOFTMAXES:
-        yield Step("elementwise", name, outputs, outputs)
-    else:
-        yield Step("uncounted", name, outputs, outputs)
+        read = next(a.numel() for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor))
+        kind, work = "pooling", read
+    elif name in SOFTMAXES or (pointwise and name not in MOVES):
+        kind = "elementwise"
+    yield Step(kind, name, outputs, work)
+    if name == "addmm" or (name == "convolution" and args[2] is not None):
+        yield Step("elementwise", "linear_bias" if name == "addmm" else "convolution_bias", outputs, outputs)
+
+
+def on_meta(spec: str, num_classes: int) -> VideoModel:
+    """The network of a spec without storage: enough to count, at no cost. Raises ModelError as `create_from_spec`."""
+    with torch.device("meta"):
+        return create_from_spec(spec, num_classes)
+
+
+def without_storage(model: nn.Module, *shape: int) -> tuple[nn.Module, torch.Tensor]:
+    """A copy of `model` on the meta device, in the same mode, and clips of `shape` for it, of its parameters' dtype. It
+    costs no memory and hardly any time, and the model stays as it is."""
+    tensors = [*model.parameters(), *model.buffers()]
+    # deepcopy takes what the memo holds instead of copying: parameters and buffers get no storage at any moment.
+    memo = {id(tensor): _empty_twin(tensor) for tensor in tensors}
+    dtype = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+    return copy.deepcopy(model, memo), torch.empty(shape, device="meta", dtype=dtype)
+
+
+def _empty_twin(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta", requires_grad=False)
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def executed_steps(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step]:
-    """Every operation of the forward pass of one clip of `input_shape`, (3, T, H, W), in order.
-
-    A copy of the model without storage runs in evaluation mode, so this costs no memory and hardly any time, and
-    the model stays as it is.
-    """
-    shadow, dtype = without_storage(model)
-    clip = torch.empty(1, *input_shape, device="meta", dtype=dtype)
+    """Every operation of the forward pass in evaluation mode of one clip of `input_shape`, (C, T, H, W), in order."""
+    shadow, clip = without_storage(model, 1, *input_shape)
     with torch.no_grad(), _Recorder() as recorder:
         shadow.eval()(clip)
     return recorder.steps
 
 
 def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> MacCount:
-    """Count the work of one clip of `input_shape`, (3, T, H, W): the batch axis is put in front here. It costs no
+    """Count the work of one clip of `input_shape`, (C, T, H, W): the batch axis is put in front here. It costs no
     memory and leaves the model as it is."""
-    return add_up(executed_steps(model, input_shape), input_shape)
-
-
-def add_up(steps: list[Step], input_shape: tuple[int, ...]) -> MacCount:
-    """The work of all `steps` of a clip of `input_shape`."""
-    kinds: Counter[str] = Counter()
-    operations: Counter[str] = Counter()
-    uncounted: Counter[str] = Counter()
-    for kind, name, _, work in steps:
-        if kind == "uncounted":
-            uncounted[name] += work
-        else:
-            kinds[kind] += work
-        if kind in ("pooling", "norm", "elementwise"):
-            operations[name] += work
+    work: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    for step in executed_steps(model, input_shape):
+        work[step.kind][step.name] += step.work
+    uncounted, operations = work.pop("uncounted"), work["pooling"] + work["norm"] + work["elementwise"]
     return MacCount(
-        **{kind: kinds[kind] for kind in ("conv", "linear", "attention", "pooling", "norm", "elementwise")},
+        **{kind: names.total() for kind, names in work.items()},
         operations=dict(sorted(operations.items())),
         uncounted=dict(sorted(uncounted.items())),
         input_shape=tuple(input_shape),
     )
-
-
-def without_storage(model: nn.Module) -> tuple[nn.Module, torch.dtype]:
-    """A copy of `model` on the meta device, in the same mode, and the dtype of its parameters."""
-    tensors = [*model.parameters(), *model.buffers()]
-    # deepcopy takes what the memo holds instead of copying: parameters and buffers get no storage at any moment.
-    memo = {id(t): _empty_twin(t) for t in tensors}
-    dtype = next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
-    return copy.deepcopy(model, memo), dtype
-
-
-def _empty_twin(tensor: torch.Tensor) -> torch.Tensor:
-    empty = torch.empty_like(tensor, device="meta", requires_grad=False)
-    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def num_params(model: nn.Module) -> int:

@@ -7,6 +7,7 @@ tensors without storage, so any network at any input can be asked, on any machin
 """
 
 import weakref
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -18,40 +19,31 @@ from actlib.analysis.costs.flops import without_storage
 
 
 class LiveBytes(TorchDispatchMode):
-    """While active, adds up the bytes of the storages that operations put out and that are still alive.
+    """While active, adds up the bytes of the storages that operations put out and that are still alive; those of
+    `ignored` tensors do not count.
 
-    live, peak: the bytes alive now and at most so far. Storages given to `ignore` do not count.
+    live, peak: the bytes alive now and at most so far.
     """
 
-    def __init__(self):
+    def __init__(self, ignored: Iterable[torch.Tensor] = ()):
         super().__init__()
         self.live = self.peak = 0
-        self._known: dict[int, weakref.finalize | None] = {}
-
-    def ignore(self, tensor: torch.Tensor) -> None:
-        """Count the memory of `tensor` neither now nor later; if it counts already, take it away."""
-        key = id(tensor.untyped_storage())
-        counting = self._known.get(key)
-        if counting is not None:
-            counting()
-        self._known[key] = None
+        self._known = {id(tensor.untyped_storage()) for tensor in ignored}
 
     def watch(self, tensor: torch.Tensor) -> None:
         """Count the memory of `tensor` until it is freed; memory that is known already counts once."""
         storage = tensor.untyped_storage()
-        key = id(storage)
+        key, size = id(storage), storage.nbytes()
         if key in self._known:
             return
-        size = storage.nbytes()
+        self._known.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
-        counting = weakref.finalize(storage, self._free, key, size)
-        counting.atexit = False
-        self._known[key] = counting
+        weakref.finalize(storage, self._free, key, size).atexit = False
 
     def _free(self, key: int, size: int) -> None:
         self.live -= size
-        del self._known[key]
+        self._known.remove(key)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = func(*args, **(kwargs or {}))
@@ -64,29 +56,23 @@ class LiveBytes(TorchDispatchMode):
 def peak_activation_bytes(
     model: nn.Module, input_shape: tuple[int, ...], batch_size: int = 1, training: bool = False
 ) -> int:
-    """The peak for a batch of `batch_size` clips of `input_shape`, (3, T, H, W); the model stays as it is.
+    """The peak for a batch of `batch_size` clips of `input_shape`, (C, T, H, W); the model stays as it is.
 
     Inference: a tensor is freed as soon as the code drops it. With `training`: forward, cross-entropy and backward,
     including what is saved for the backward pass; each parameter's gradient counts only while it is being made.
     """
-    shadow, dtype = without_storage(model)
+    shadow, clips = without_storage(model, batch_size, *input_shape)
     shadow.train(training)
-    clips = torch.empty(batch_size, *input_shape, device="meta", dtype=dtype)
-    tracker = LiveBytes()
-    tracker.watch(clips)
-    for tensor in (*shadow.parameters(), *shadow.buffers()):
-        tracker.ignore(tensor)
-    for parameter in shadow.parameters() if training else ():
-        if parameter.requires_grad:
-            parameter.register_post_accumulate_grad_hook(_drop_gradient)
-    if not training:
-        with torch.no_grad(), tracker:
-            shadow(clips)
-        return tracker.peak
     labels = torch.zeros(batch_size, dtype=torch.long, device="meta")
-    tracker.ignore(labels)
-    with tracker:
-        F.cross_entropy(shadow(clips), labels).backward()
+    tracker = LiveBytes([*shadow.parameters(), *shadow.buffers(), labels])
+    tracker.watch(clips)
+    with torch.set_grad_enabled(training), tracker:
+        logits = shadow(clips)
+        if training:
+            for parameter in shadow.parameters():
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(_drop_gradient)
+            F.cross_entropy(logits, labels).backward()
     return tracker.peak
 
 

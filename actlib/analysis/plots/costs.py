@@ -1,6 +1,5 @@
-"""Plots of what networks cost, beside published figures. As in `plots`: a table in, the axes out, nothing shown."""
+"""Plots of what networks cost, beside their accuracy and beside published figures."""
 
-import math
 import re
 
 import matplotlib.pyplot as plt
@@ -8,15 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from actlib.analysis.costs.counting_rules import CONVENTIONS
-from actlib.analysis.plots.plots import label_points
+from actlib.analysis.plots.drawing import bar_axes, label_points, log_axis, new_axes, write_beside
 
 ROW = 0.26  # inches a bar takes
 ELSEWHERE = "not in this project"
 COSTS = {
-    "gmacs": "GMACs a clip",
+    "gmacs": "GMACs for one view",
     "params_m": "parameters (million)",
     "activations_mb": "peak activations (MB a clip)",
 }
@@ -24,16 +21,20 @@ COSTS = {
 
 def cost_panels(table: pd.DataFrame) -> Axes:
     """Bars of COSTS side by side, a row a network of `describe_model`'s columns. Returns the first panel's axes."""
-    height = ROW * len(table) + 1.1
-    figure, panels = plt.subplots(1, len(COSTS), figsize=(11, height), sharey=True, layout="constrained")
+    size = (11, ROW * len(table) + 1.1)
+    _, panels = plt.subplots(1, len(COSTS), figsize=size, sharey=True, layout="constrained")
     for number, (ax, (column, label)) in enumerate(zip(panels, COSTS.items())):
-        _bars(ax, np.arange(len(table)), table[column], f"C{number}", 0.75)
-        ax.set_xlim(0, 1.25 * max(table[column].max(), 1e-9))
-        ax.set_xlabel(label)
-        ax.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(np.arange(len(table)), table["model"])
-    panels[0].set_ylim(len(table) - 0.4, -0.6)
+        model_bars(table, column, label, colour=f"C{number}", ax=ax)
     return panels[0]
+
+
+def model_bars(table: pd.DataFrame, column: str, label: str, *, colour: str = "C0", ax: Axes | None = None) -> Axes:
+    """One bar a network for `column`, with its value; `label` names the axis and the unit."""
+    ax = bar_axes(table["model"], ax)
+    _bars(ax, np.arange(len(table)), table[column], colour, 0.75)
+    ax.set_xlim(0, 1.25 * max(table[column].max(), 1e-9))
+    ax.set_xlabel(label)
+    return ax
 
 
 def speed_bars(best: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -41,9 +42,7 @@ def speed_bars(best: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -
     one step. Beside a bar stand its value and the precision and memory format that gave it."""
     models, batches = best["model"].unique(), sorted(best["batch_size"].unique())
     thickness = 0.82 / len(batches)
-    if ax is None:
-        height = ROW * len(models) * max(1, 0.8 * len(batches)) + 1.3
-        _, ax = plt.subplots(figsize=(9, height), layout="constrained")
+    ax = bar_axes(models, ax, width=9, row=ROW * max(1, 0.8 * len(batches)), more=1.3)
     places, legend = {model: place for place, model in enumerate(models)}, []
     for number, batch in enumerate(batches):
         rows = best[best["batch_size"] == batch]
@@ -52,61 +51,85 @@ def speed_bars(best: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -
         colour = plt.get_cmap("Blues")(0.45 + 0.4 * number / max(1, len(batches) - 1))
         _bars(ax, rows["model"].map(places) + offset, rows["clips_per_s"], colour, 0.92 * thickness, how)
         legend.append(Patch(color=colour, label=f"batch {batch}"))
-    ax.set_xscale("log")
-    low, high = best["clips_per_s"].min(), best["clips_per_s"].max()
-    ax.set_xlim(low / 2, high * (high * 2 / low) ** 0.5 * 2)  # room for the words beside the longest bar
-    _plain_numbers(ax)
-    ax.set_yticks(range(len(models)), models)
-    ax.set_ylim(len(models) - 0.4, -0.6)
+    span = best["clips_per_s"].max() / best["clips_per_s"].min()
+    log_axis(ax, best["clips_per_s"], right=1.2 * (1.6 * span) ** 0.4)  # room for the words beside the longest bar
     ax.set_xlabel(title or "clips/s")
     ax.legend(handles=legend, loc="lower left", bbox_to_anchor=(0, 1), ncol=len(batches), frameon=False)
-    ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
 def _bars(ax: Axes, places, values: pd.Series, colour, thickness: float, notes: list[str] | None = None) -> None:
     """Horizontal bars with their values, and `notes`, written beside them."""
     ax.barh(places, values, height=thickness, color=colour)
-    for place, value, note in zip(places, values, notes or [""] * len(values)):
-        ax.text(
-            value, place, f" {value:,.3g}{note}" if value < 1000 else f" {value:,.0f}{note}", va="center", fontsize=7.5
-        )
+    numbers = [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in values]
+    write_beside(ax, values, places, map("".join, zip(numbers, notes or [""] * len(numbers))))
+
+
+def tradeoff(
+    points: pd.DataFrame,
+    cost: str,
+    accuracy: str,
+    front: pd.Series,
+    *,
+    groups: str,
+    ylabel: str,
+    note: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy against a cost (gmacs, params_m or clips_per_s), a labelled point a run, and each group's Pareto front.
+
+    `points` has the columns label, `cost`, `accuracy` and `groups`, whose values get a colour each; `front` says
+    which rows are on their group's front; `note` stands below the cost axis, which is logarithmic.
+    Rows without a number are left out; raises ValueError if none is left.
+    """
+    known = points[cost].notna() & points[accuracy].notna()
+    points, front = points[known], front[known]
+    if points.empty:
+        raise ValueError(f"no run has both {cost} and {accuracy}; those of notebook 04 have")
+    ax = ax or new_axes(8, 5)
+    for number, (name, rows) in enumerate(points.groupby(points[groups].fillna("").astype(str))):
+        best = rows[front[rows.index].to_numpy()].sort_values(cost)
+        ax.plot(best[cost], best[accuracy], color=f"C{number}", alpha=0.4, zorder=1)
+        ax.scatter(rows[cost], rows[accuracy], s=45, color=f"C{number}", zorder=3, label=name or None)
+    ax.plot([], [], color="0.5", label="Pareto front")
+    log_axis(ax, points[cost], right=2.6)  # labels stand to the right of their points
+    span = max(points[accuracy].max() - points[accuracy].min(), 5)
+    ax.set_ylim(points[accuracy].min() - 0.12 * span, points[accuracy].max() + 0.12 * span)
+    words = COSTS | {"clips_per_s": "inference speed (clips/s)"}
+    ax.set_xlabel(words.get(cost, cost) + (f"\n{note}" if note else ""))
+    ax.set_ylabel(ylabel)
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, frameon=False)
+    label_points(ax, points[cost], points[accuracy], points["label"])  # last: it measures the finished layout
+    return ax
 
 
 def macs_against_published(compared: pd.DataFrame, *, most: int = 60, ax: Axes | None = None) -> Axes:
     """By how many percent the published GMACs of each network differ from ours, and by how many from ours counted by
     the source's rule. `compared` is of `compare_published`; of more than `most` networks the most different ones."""
+    from actlib.analysis.costs.counting_rules import COUNTING_RULES  # with torch, which no other plot needs
+
     rows = compared[compared["ratio"].notna()].drop_duplicates(["spec", "num_frames", "crop_size", "gmacs_published"])
     if rows.empty:
         raise ValueError("no published MACs of these networks; compare_with: all shows those of others")
     if len(rows) > most:
         rows = rows.loc[(rows["ratio_same_rule"] - 1).abs().sort_values().index[-most:]].sort_index()
-    if ax is None:
-        _, ax = plt.subplots(figsize=(9, ROW * len(rows) + 1.6), layout="constrained")
+    inputs = [f"{_no_frames(row.spec)}, {row.num_frames:.0f} × {row.crop_size:.0f}²" for row in rows.itertuples()]
+    ax = bar_axes(inputs, ax, width=9, row=ROW, more=1.6)
     places, more = np.arange(len(rows)), 100 * (1 / rows["ratio"] - 1)
     for number, rule in enumerate(rows["counts"].unique()):
         chosen = (rows["counts"] == rule).to_numpy()
-        words = "the source " + CONVENTIONS.get(rule, "does not say what it counts")
+        words = "the source " + COUNTING_RULES.get(rule, "does not say what it counts")
         ax.barh(places[chosen], more[chosen], height=0.7, color=f"C{number}", alpha=0.75, label=words)
-    ax.plot(
-        100 * (1 / rows["ratio_same_rule"] - 1),
-        places,
-        "D",
-        color="black",
-        markersize=4,
-        label="against our count by the source's rule",
-    )
+    by_rule, label = 100 * (1 / rows["ratio_same_rule"] - 1), "against our count by the source's rule"
+    ax.plot(by_rule, places, "D", color="black", markersize=4, label=label)
     span = max(more.max(), 1)
-    for place, percent, ours, published in zip(places, more, rows["gmacs"], rows["gmacs_published"]):
-        ax.text(max(percent, 0) + 0.02 * span, place, f"{published:.4g} / {ours:.4g}", va="center", fontsize=7.5)
+    words = [f"{published:.4g} / {ours:.4g}" for published, ours in rows[["gmacs_published", "gmacs"]].values]
+    write_beside(ax, more.clip(lower=0) + 0.015 * span, places, words)
     ax.axvline(0, color="0.6", linewidth=0.8)
-    inputs = [f"{_no_frames(row.spec)}, {row.num_frames:.0f} × {row.crop_size:.0f}²" for row in rows.itertuples()]
-    ax.set_yticks(places, inputs)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(min(more.min(), 0) - 0.05 * span, 1.3 * span)
     ax.set_xlabel("published GMACs more than ours, %   (beside the bar: published / ours)")
     ax.figure.legend(loc="outside upper left", frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
@@ -125,8 +148,7 @@ def published_accuracy(compared: pd.DataFrame, dataset: str, *, most_labels: int
         known = ", ".join(sorted(set(compared["dataset"]) - {""}))
         raise ValueError(f"dataset {dataset!r}: no published accuracy among these figures; there are {known}")
     named = len(rows) <= most_labels
-    if ax is None:
-        _, ax = plt.subplots(figsize=(10, 5.6), layout="constrained")
+    ax = ax or new_axes(10, 5.6)
     x = rows["gmacs"].fillna(rows["gmacs_published"])
     families = rows["spec"].map(lambda spec: _family(spec, keep_depth=not named))
     shades = plt.get_cmap("tab20" if families.nunique() > 10 else "tab10")
@@ -142,12 +164,10 @@ def published_accuracy(compared: pd.DataFrame, dataset: str, *, most_labels: int
         ax.plot([], [], "o-", color=colour, label=family, markersize=5)
     ax.scatter([], [], s=34, color="0.4", label="as counted here")
     ax.scatter([], [], s=34, facecolors="none", edgecolors="0.4", label="as published")
-    ax.set_xscale("log")
-    ax.set_xlim(x.min() / 1.6, x.max() * (3.2 if named else 1.6))
+    log_axis(ax, x, right=3.2 if named else 1.6)
     span = max(rows["top1"].max() - rows["top1"].min(), 4)
     ax.set_ylim(rows["top1"].min() - 0.08 * span, rows["top1"].max() + 0.12 * span)
-    _plain_numbers(ax)
-    ax.set_xlabel("GMACs for one view" + ("" if named else "   (dashed: with temporal pooling)"))
+    ax.set_xlabel(COSTS["gmacs"] + ("" if named else "   (dashed: with temporal pooling)"))
     ax.set_ylabel(f"published top-1 on {dataset}, %")
     ax.grid(alpha=0.3)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
@@ -171,11 +191,3 @@ def _labels(rows: pd.DataFrame) -> pd.Series:
 
 def _pooled(rows: pd.DataFrame) -> pd.Series:
     return ~rows["spec"].str.contains("temporal_stride=false")
-
-
-def _plain_numbers(ax: Axes) -> None:
-    low, high = ax.get_xlim()
-    many = math.log10(high / low) > 2.5
-    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if many else (1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())

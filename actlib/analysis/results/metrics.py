@@ -1,8 +1,8 @@
 """Tables out of tables: accuracies, confusions and per-class figures of a predictions table.
 
-A predictions table has a row a video (see `loops.evaluate`): `label`, `prediction`, `rank` (place of the true label
-among the scores, empty where the video could not be decoded), `correct`, `error`. All accuracies are in percent of
-all its videos: one that could not be decoded counts as wrong.
+A predictions table has a row a video (see `scores.Scores.table`): `label`, `prediction`, `rank` (place of the true
+label among the scores, empty where the video could not be decoded), `correct`, `error`. All accuracies are in percent
+of all its videos: one that could not be decoded counts as wrong.
 """
 
 import numpy as np
@@ -18,18 +18,14 @@ def top_k(predictions: pd.DataFrame, k: int) -> float:
 
 def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
     """Videos, top-1 accuracy and the most frequent wrong answer of each class, the worst class first."""
-    rows = []
-    for label, videos in predictions.groupby("label"):
-        wrong = videos.loc[~videos["correct"].astype(bool), "prediction"].replace("", UNDECODABLE)
-        rows.append(
-            {
-                "label": label,
-                "videos": len(videos),
-                "top1": top_k(videos, 1),
-                "mostly_taken_for": wrong.mode().iloc[0] if len(wrong) else "",
-            }
-        )
-    return pd.DataFrame(rows).sort_values(["top1", "label"], ignore_index=True)
+    right = predictions["correct"].astype(bool)
+    wrong = predictions["prediction"].replace("", UNDECODABLE).mask(right)
+    classes = predictions.assign(top1=100.0 * right, wrong=wrong).groupby("label")
+    table = classes.agg(
+        videos=("top1", "size"), top1=("top1", "mean"),
+        mostly_taken_for=("wrong", lambda each: next(iter(each.mode()), "")),
+    )  # fmt: skip
+    return table.reset_index().sort_values(["top1", "label"], ignore_index=True)
 
 
 def confusion(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

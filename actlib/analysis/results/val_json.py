@@ -16,14 +16,18 @@ The rules, by the names that the codebases give them:
 A video with several labels is hit if one of them is. Results of videos outside the subset have no effect.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from actlib.analysis.results.scores import SCORES, Scores, save_scores
+from actlib.files import read_mapping, write_json, write_with
+from actlib.messages import kind_of, listed, problems_in_words
 
 RULES = {
     "hit_at_k": "Efficient-3DCNNs, 3D-ResNets-PyTorch 2018: by all videos",
@@ -31,7 +35,6 @@ RULES = {
     "accuracy_ignoring_missing": "3D-ResNets-PyTorch master, --ignore: by the videos with a result",
 }
 SUBSETS = ("training", "validation", "testing")
-PROBLEMS_SHOWN = 20
 # Both codebases cut `_000001_000011`, 14 characters, from Kinetics' names before they write results. Where names end in
 # .mp4 (Efficient-3DCNNs), that leaves the first digits of the start.
 KINETICS_TAIL = 14
@@ -100,11 +103,11 @@ def read_results(path: str | Path) -> Results:
     if found == {} and len(content) > 1:  # some versions of 3D-ResNets-PyTorch put the videos beside it
         found = {name: value for name, value in content.items() if name != "results"}
     if not isinstance(found, dict):
-        raise ResultError(f"{path}: results: expected a mapping of video ids, found {_kind(found)}")
+        raise ResultError(f"{path}: results: expected a mapping of video ids, found {kind_of(found)}")
     problems, videos = [], {}
     for video, entries in found.items():
         if not isinstance(entries, list):
-            problems.append(f"results.{video}: expected a list of labels with scores, found {_kind(entries)}")
+            problems.append(f"results.{video}: expected a list of labels with scores, found {kind_of(entries)}")
         elif any(isinstance(entry, dict) and "segment" in entry for entry in entries):
             problems.append(f"results.{video}: one result a segment, not averaged; write the file with averaging on")
         else:
@@ -119,7 +122,7 @@ def read_results(path: str | Path) -> Results:
 
 def _entry(entry, where: str, problems: list[str]) -> tuple[str, float]:
     if not isinstance(entry, dict):
-        problems.append(f"{where}: expected a label and a score, found {_kind(entry)}")
+        problems.append(f"{where}: expected a label and a score, found {kind_of(entry)}")
         return "", 0.0
     label, score = entry.get("label"), entry.get("score")
     if not isinstance(label, str) or not label:
@@ -137,7 +140,7 @@ def read_truth(path: str | Path, subset: str = "validation") -> Truth:
     content = _read_json(path)
     database = content.get("database")
     if not isinstance(database, dict):
-        raise ResultError(f"{path}: database: expected a mapping of video ids, found {_kind(database)}")
+        raise ResultError(f"{path}: database: expected a mapping of video ids, found {kind_of(database)}")
     if database and set(database) <= set(SUBSETS):  # Efficient-3DCNNs' Kinetics
         parts = [part for part in database.values() if isinstance(part, dict)]
         database = {video: entry for part in parts for video, entry in part.items()}
@@ -154,7 +157,7 @@ def read_truth(path: str | Path, subset: str = "validation") -> Truth:
     if classes is None:
         classes = list(dict.fromkeys(label for labels in videos.values() for label in labels))
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ResultError(f"{path}: labels: expected a list of class names, found {_kind(classes)}")
+        raise ResultError(f"{path}: labels: expected a list of class names, found {kind_of(classes)}")
     known = set(classes)
     for video, labels in videos.items():
         problems += [f"database.{video}: label {each!r} is not among labels" for each in labels if each not in known]
@@ -214,26 +217,7 @@ def video_accuracy(results: Results, truth: Truth, rule: str, k: int) -> Accurac
     """The accuracy at `k` by one of RULES. Raises ValueError for another rule or k below 1, and as `match`."""
     if rule not in RULES or k < 1:
         raise ValueError(f"rule {rule!r}, k {k}: expected one of {', '.join(RULES)}, and k from 1 on")
-    return _accuracy(results, match(results, truth), rule, k)
-
-
-def accuracies(results: Results, truth: Truth, ks: Iterable[int] = (1, 3, 5)) -> pd.DataFrame:
-    """All RULES side by side: columns rule, k, percent, hits, videos (the divisor), expected, missing. A k beyond the
-    entries that the videos have is left out, since their other classes are not known."""
-    matched = match(results, truth)
-    listed = [len(results.videos[video]) for video in matched.truth if video in results.videos]
-    whole = min(len(truth.classes), max(listed))
-    rows = []
-    for rule in RULES:
-        for k in ks:
-            if k <= whole:
-                found = _accuracy(results, matched, rule, k)
-                rows.append((rule, k, found.percent, found.hits, found.videos, found.expected, len(matched.missing)))
-    return pd.DataFrame(rows, columns=["rule", "k", "percent", "hits", "videos", "expected", "missing"])
-
-
-def _accuracy(results: Results, matched: Matched, rule: str, k: int) -> Accuracy:
-    hits = 0
+    matched, hits = match(results, truth), 0
     for video, labels in matched.truth.items():
         best = best_labels(results.videos.get(video, []), k, last_first=rule == "hit_at_k")
         hits += any(label in best for label in labels)
@@ -242,41 +226,83 @@ def _accuracy(results: Results, matched: Matched, rule: str, k: int) -> Accuracy
     return Accuracy(rule, k, hits, videos, expected)
 
 
+def accuracies(results: Results, truth: Truth, ks: Iterable[int] = (1, 3, 5)) -> pd.DataFrame:
+    """All RULES side by side: columns rule, k, percent, hits, videos (the divisor), expected, missing. A k beyond the
+    entries that the videos have is left out, since their other classes are not known."""
+    matched = match(results, truth)
+    listed = max(len(results.videos.get(video, ())) for video in matched.truth)
+    ks = [k for k in ks if k <= min(len(truth.classes), listed)]
+    found = [video_accuracy(results, truth, rule, k) for rule in RULES for k in ks]
+    rows = [(a.rule, a.k, a.percent, a.hits, a.videos, a.expected, len(matched.missing)) for a in found]
+    return pd.DataFrame(rows, columns=["rule", "k", "percent", "hits", "videos", "expected", "missing"])
+
+
 def best_labels(entries: list[tuple[str, float]], k: int, *, last_first: bool = False) -> list[str]:
     """The labels of the k highest scores, best first; of equal scores the one listed first, or last."""
     ordered = entries[::-1] if last_first else entries
     return [label for label, _ in sorted(ordered, key=lambda entry: -entry[1])[:k]]
 
 
+# --- scores ---------------------------------------------------------------------------------------------------
+
+
+def write_results(folder: str | Path, scores: Scores, table: pd.DataFrame | None = None) -> None:
+    """What a run keeps of its scores: predictions.csv (`table`, or the scores' own), scores.npz and val.json."""
+    folder, table = Path(folder), scores.table if table is None else table
+    write_with(folder / "predictions.csv", lambda temporary: table.to_csv(temporary, index=False))
+    save_scores(folder / SCORES, scores)
+    write_json(folder / "val.json", content_of(scores))
+
+
+def content_of(scores: Scores, k: int = 10) -> dict:
+    """The content of a result file: the k best classes of every video that has scores. Ten as Efficient-3DCNNs and
+    3D-ResNets-PyTorch of 2018 write, if there are as many classes; later 3D-ResNets-PyTorch writes five unless told
+    otherwise."""
+    order, results = scores.order()[:, :k], {}
+    for row in np.flatnonzero(scores.known):
+        # Nine digits tell any two float32 apart: fewer would make ties, which the references break each their own way.
+        entries = [(scores.classes[place], float(f"{scores.scores[row, place]:.9g}")) for place in order[row]]
+        results[scores.video_ids[row]] = [{"label": label, "score": score} for label, score in entries]
+    return {"results": results}
+
+
+def scores_of(results: Results, truth: Truth, name: str) -> Scores:
+    """A result file as scores: classes that are not among a video's entries get 0, or where a file of logits has
+    negative ones, less than those. Raises ResultError as `match`, and for several labels a video.
+    """
+    several = [video for video, labels in truth.videos.items() if len(labels) > 1]
+    if several:
+        raise ResultError(f"{truth.path}: {listed(several, 3, quote=True)}: several labels a video; fusion needs one")
+    ids = match(results, truth).ids
+    places = {label: place for place, label in enumerate(truth.classes)}
+    scores = np.full((len(ids), len(places)), np.nan, dtype=np.float32)
+    for row, short in enumerate(ids.values()):
+        if entries := results.videos.get(short):
+            lowest = min(score for _, score in entries)
+            scores[row] = 0 if lowest >= 0 else lowest - 1
+            scores[row, [places[label] for label, _ in entries]] = [score for _, score in entries]
+    most = max(len(results.videos.get(short, ())) for short in ids.values())
+    protocol = "result file" + (f", the {most} best classes" if most < len(places) else "")
+    labels = [each[0] for each in truth.videos.values()]
+    return Scores(name, list(ids), labels, truth.classes, scores, protocol, truth.subset, expected=len(ids))
+
+
+def truth_of(scores: Scores) -> Truth:
+    """The true labels that a run's scores come with."""
+    videos = {video: (label,) for video, label in zip(scores.video_ids, scores.labels)}
+    return Truth(scores.name, scores.subset, scores.classes, videos)
+
+
 # --- files ----------------------------------------------------------------------------------------------------
 
 
 def _read_json(path: str | Path) -> dict:
-    doubled: list[str] = []
-
-    def pairs(items: list[tuple]) -> dict:
-        found = dict(items)
-        if len(found) < len(items):
-            doubled.extend(name for name, count in Counter(name for name, _ in items).items() if count > 1)
-        return found
-
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=pairs)
+        return read_mapping(path)
     except ValueError as error:
-        raise ResultError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ResultError(f"{path}: expected a mapping, found {_kind(content)}")
-    _raise(path, [f"{name}: stands there more than once" for name in doubled])
-    return content
-
-
-def _kind(value) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+        raise ResultError(f"{path}: {error}") from error
 
 
 def _raise(path: str | Path, problems: list[str]) -> None:
     if problems:
-        shown = "\n".join(f"  - {problem}" for problem in problems[:PROBLEMS_SHOWN])
-        more = len(problems) - PROBLEMS_SHOWN
-        count = f"{len(problems):,} problem{'s' if len(problems) > 1 else ''}"
-        raise ResultError(f"{path}: {count}\n{shown}" + (f"\n  … and {more:,} more" if more > 0 else ""))
+        raise ResultError(problems_in_words(path, problems))

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from vectors import VECTORS, create_on_meta, read_vector, vector_spec
 
-from actlib.analysis.costs.counting_rules import convolution_macs, thop_flops
-from actlib.analysis.costs.flops import count_macs, num_params
+from actlib.analysis.costs.counting_rules import count_as
+from actlib.analysis.costs.flops import count_macs, executed_steps, num_params
 from actlib.analysis.costs.memory import LiveBytes, peak_activation_bytes
 from actlib.models import ModelError, create_from_spec, create_model, list_models
 
@@ -121,13 +121,17 @@ WITH_THOP = [path for path in VECTORS if "thop_flops" in read_vector(path)]
 def test_the_counter_of_the_efficient_networks(path):
     vector = read_vector(path)
     model = create_on_meta(vector_spec(vector), vector["build"]["num_classes"])
-    counted = thop_flops(model, tuple(vector["input"][1:]))
+    counted = count_as("thop", model, executed_steps(model, tuple(vector["input"][1:])))
     assert counted == pytest.approx(vector["thop_flops"], rel=5e-7)
     assert counted > vector["conv_linear_macs"]
 
 
 def test_convolutions_without_the_last_layer():
     """Of a linear head nothing is left out, of a convolution it is: published for 8 frames of 224, 87 classes."""
+
+    def convolution_macs(model, shape):
+        return count_as("convolutions", model, executed_steps(model, shape))
+
     assert convolution_macs(create_on_meta("tsn_resnet18 temporal_stride=false", 87), (3, 8, 224, 224)) == 14508490752
     squeezenet = create_on_meta("squeezenet", 10)
     full = count_macs(squeezenet, (3, 16, 112, 112)).conv

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actlib.analysis.plots import fusion as fusion_plots
+from actlib.analysis import plots
+from actlib.analysis.plots.accuracy import PARTS
 from actlib.analysis.results import fusion, val_json
-from actlib.analysis.results.fusion import FusionError, Scores
 from actlib.analysis.results.metrics import top_k
+from actlib.analysis.results.scores import NO_SCORES, SCORES, Scores, ScoresError, save_scores
 
 CLASSES = ["jump", "run", "walk"]
 VIDEOS = ["a", "b", "c", "d"]
@@ -21,7 +22,7 @@ LABELS = ["run", "walk", "jump", "run"]
 
 def scores_of(name, rows, **more) -> Scores:
     scores = np.array(rows, dtype=np.float32)
-    told = {"protocol": f"{name}'s protocol", "subset": "validation", "expected": 5, "table": "0123"} | more
+    told = {"protocol": f"{name}'s protocol", "subset": "validation", "expected": 5, "table_digest": "0123"} | more
     return Scores(name, VIDEOS[: len(rows)], LABELS[: len(rows)], CLASSES, scores, **told)
 
 
@@ -36,8 +37,8 @@ def runs():
 def saved(run, folder):
     """A run folder of notebook 04, as far as fusion reads it."""
     (folder / run.name).mkdir()
-    fusion.save_scores(folder / run.name / fusion.SCORES, run)
-    (folder / run.name / "val.json").write_text(json.dumps(fusion.val_json(run)))
+    save_scores(folder / run.name / SCORES, run)
+    (folder / run.name / "val.json").write_text(json.dumps(val_json.content_of(run)))
     return str(folder / run.name)
 
 
@@ -46,13 +47,9 @@ def same(one: Scores, other: Scores) -> bool:
     return alike and np.array_equal(one.scores, other.scores, equal_nan=True)
 
 
-def test_scores_read_back_as_they_were(runs, tmp_path):
+def test_runs_are_read_from_their_folders(runs, tmp_path):
     folders = [saved(run, tmp_path) for run in runs]
-    assert all(same(read, run) for read, run in zip(fusion.read_runs(folders), runs))
-    assert fusion.load_scores(tmp_path / "one" / "scores.npz", "another").name == "another"
-    unknown = replace(runs[0], expected=None)
-    assert fusion.load_scores(fusion.save_scores(tmp_path / "x.npz", unknown)).expected is None
-    assert not list(tmp_path.glob(".*")) and runs[0].num_scored == 3
+    assert all(same(read, run) for read, run in zip(fusion.read_scores(folders), runs))
 
 
 def test_what_cannot_be_read_is_named_all_at_once(runs, tmp_path):
@@ -60,16 +57,11 @@ def test_what_cannot_be_read_is_named_all_at_once(runs, tmp_path):
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "scores.npz").write_bytes(b"PK\x03\x04 no")
-    short = tmp_path / "short.npz"
-    with np.load(fusion.save_scores(tmp_path / "x.npz", runs[0])) as file:
-        np.savez(short, **{**file, "scores": np.zeros((2, 3), np.float32)})
-    with pytest.raises(FusionError) as caught:
-        fusion.read_runs([str(tmp_path / "older"), str(damaged), str(tmp_path / "none"), str(tmp_path / "v.json")])
+    with pytest.raises(ScoresError) as caught:
+        fusion.read_scores([str(tmp_path / "older"), str(damaged), str(tmp_path / "none"), str(tmp_path / "v.json")])
     words = ("older: no scores.npz in it; notebook 04", "damaged/scores.npz: not a file of scores", "none: no such run")
     for each in (*words, "v.json: a result file holds no true labels"):
         assert each in str(caught.value)
-    with pytest.raises(FusionError, match=r"scores of shape \(2, 3\) for 4 videos and 3 classes"):
-        fusion.load_scores(short)
 
 
 def test_fusion_is_the_weighted_mean_over_the_runs_that_have_scores(runs):
@@ -79,7 +71,7 @@ def test_fusion_is_the_weighted_mean_over_the_runs_that_have_scores(runs):
     np.testing.assert_allclose(fused.scores[:3], 0.75 * runs[0].scores[:3] + 0.25 * runs[1].scores[:3], rtol=1e-6)
     np.testing.assert_allclose(fused.scores[3], runs[1].scores[3], rtol=1e-6)
     assert fused.protocol == "scores of 3 × one (one's protocol) + 1 × two (two's protocol)"
-    assert (fused.expected, fused.subset, fused.table) == (5, "validation", "0123")
+    assert (fused.expected, fused.subset, fused.table_digest) == (5, "validation", "0123")
     table = fusion.predictions(fusion.fuse(aligned), aligned)
     assert table["runs"].tolist() == [2, 2, 2, 1] and table["correct"].all() and (table["error"] == "").all()
     assert table["prediction"].tolist() == LABELS and table["score"][3] == pytest.approx(0.6)
@@ -94,11 +86,11 @@ def test_a_video_without_any_score_is_wrong_and_says_so(runs):
     blind = replace(runs[1], scores=np.where(np.arange(4)[:, None] == 3, np.nan, runs[1].scores))
     fused = fusion.fuse([runs[0], blind])
     table = fusion.predictions(fused, [runs[0], blind])
-    assert table["error"].tolist() == ["", "", "", fusion.NO_SCORES] and table["rank"].isna().tolist()[3]
+    assert table["error"].tolist() == ["", "", "", NO_SCORES] and table["rank"].isna().tolist()[3]
     assert not table["correct"][3] and table["prediction"][3] == "" and top_k(table, 3) == 75
-    summary = fusion.summary([fused], {"fusion": table})
+    summary = fusion.summary([fused])
     assert summary[["videos", "of", "expected"]].values.tolist() == [[3, 4, 5]]
-    assert set(fusion.val_json(fused)["results"]) == {"a", "b", "c"}
+    assert set(val_json.content_of(fused)["results"]) == {"a", "b", "c"}
 
 
 def test_other_orders_of_videos_and_classes_are_put_right(runs):
@@ -116,45 +108,45 @@ def test_other_orders_of_videos_and_classes_are_put_right(runs):
 def test_runs_that_do_not_belong_together_are_refused(runs):
     one, two = runs
     other = replace(two, subset="testing", classes=["jump", "run", "swim"], labels=["jump", *LABELS[1:]])
-    with pytest.raises(FusionError) as caught:
+    with pytest.raises(ScoresError) as caught:
         fusion.align([one, other])
     for words in ("subset validation and testing", "only in one: 'walk'; only in two: 'swim'", "other labels for 'a'"):
         assert words in str(caught.value)
-    with pytest.raises(FusionError, match="two: 2 video ids stand twice, 'a' first"):
+    with pytest.raises(ScoresError, match="two: 2 video ids stand twice, 'a' first"):
         fusion.align([one, replace(two, video_ids=list("aabb"))])
-    with pytest.raises(FusionError, match="scores from -1 to 5 are no softmax scores"):
+    with pytest.raises(ScoresError, match="scores from -1 to 5 are no softmax scores"):
         fusion.align([one, replace(two, scores=np.array([[-1, 0, 5]] * 4, dtype=np.float32))])
 
 
 def test_runs_over_other_videos_need_to_be_asked_for(runs):
     one = replace(runs[0], video_ids=["x", *VIDEOS[1:]])
-    with pytest.raises(FusionError, match="4 and 4 videos; only in one: 'x'; only in two: 'a'; videos: common fuses"):
+    with pytest.raises(ScoresError, match="4 and 4 videos; only in one: 'x'; only in two: 'a'; videos: common fuses"):
         fusion.align([one, runs[1]])
     aligned, left_out = fusion.align([one, runs[1]], "common")
     assert left_out == {"one": 1, "two": 1} and [run.video_ids for run in aligned] == [["b", "c", "d"]] * 2
     np.testing.assert_array_equal(aligned[1].scores, runs[1].scores[1:])
-    with pytest.raises(FusionError, match="no video is in all of one, two"):
+    with pytest.raises(ScoresError, match="no video is in all of one, two"):
         fusion.align([replace(one, video_ids=list("stuv")), runs[1]], "common")
 
 
 def test_a_run_counts_the_same_from_its_result_file(runs, tmp_path):
     path = tmp_path / "val.json"
-    path.write_text(json.dumps(fusion.val_json(runs[0])))
-    results, truth = val_json.read_results(path), fusion.truth_of(runs[0])
-    read = fusion.scores_of(results, truth, "one")
+    path.write_text(json.dumps(val_json.content_of(runs[0])))
+    results, truth = val_json.read_results(path), val_json.truth_of(runs[0])
+    read = val_json.scores_of(results, truth, "one")
     np.testing.assert_array_equal(read.scores, runs[0].scores)  # every digit that tells two scores apart is written
     assert read.protocol == "result file" and read.expected == 4
-    table = fusion.predictions(runs[0])
+    table = runs[0].table
     for k in (1, 2, 3):
         assert val_json.video_accuracy(results, truth, "accuracy", k).percent == top_k(table, k)
-    path.write_text(json.dumps(fusion.val_json(runs[0], 2)))
-    best = fusion.scores_of(val_json.read_results(path), truth, "one")
+    path.write_text(json.dumps(val_json.content_of(runs[0], 2)))
+    best = val_json.scores_of(val_json.read_results(path), truth, "one")
     assert best.protocol == "result file, the 2 best classes" and best.scores[0].tolist().count(0) == 1
     entries = [{"label": "walk", "score": -7.5}, {"label": "run", "score": -1.5}]
     path.write_text(json.dumps({"results": {"a": entries}}))  # logits, as both codebases can write them
-    logits = fusion.scores_of(val_json.read_results(path), truth, "two")
-    assert fusion.predictions(fusion.align([logits])[0][0])["rank"].tolist() == [1, pd.NA, pd.NA, pd.NA]
-    with pytest.raises(FusionError, match="two: scores from -8.5 to -1.5 are no softmax scores"):
+    logits = val_json.scores_of(val_json.read_results(path), truth, "two")
+    assert fusion.align([logits])[0][0].table["rank"].tolist() == [1, pd.NA, pd.NA, pd.NA]
+    with pytest.raises(ScoresError, match="two: scores from -8.5 to -1.5 are no softmax scores"):
         fusion.align([runs[0], logits])
 
 
@@ -165,23 +157,23 @@ def test_names_tell_runs_apart():
 
 
 def test_who_is_right_where_the_other_is_not(runs):
-    tables = {run.name: fusion.predictions(run) for run in runs}
-    whole = fusion.predictions(fusion.fuse(runs), runs)
-    pair = fusion.agreement(tables).iloc[0]
-    counts = [pair[part] for part in fusion_plots.PARTS]
+    fused = fusion.fuse(runs)
+    pair = fusion.agreement(runs).iloc[0]
+    counts = [pair[part] for part in PARTS]
     assert counts == [1, 1, 2, 0] and pair["videos"] == 4 and pair["same_answer"] == 25
-    by_runs = fusion.by_runs_right(tables, whole)
+    by_runs = fusion.by_runs_right(runs, fused)
     assert by_runs.values.tolist() == [[2, 1, 1], [1, 3, 3], [0, 0, 0]]
-    summary = fusion.summary([*runs, fusion.fuse(runs)], tables | {"fusion": whole})
+    summary = fusion.summary([*runs, fused])
     assert summary["top1"].tolist() == [50, 75, 100] and summary["videos"].tolist() == [3, 4, 4]
-    axes = fusion_plots.accuracy_bars(summary)
+    axes = plots.accuracy_bars(summary)
     assert [bar.get_width() for bar in axes.patches[:3]] == [50, 75, 100]
     assert axes.get_yticklabels()[0].get_text() == "one\n3 of 5 videos\none's protocol"
-    axes = fusion_plots.agreement_bars(fusion.agreement(tables))
+    axes = plots.agreement_bars(fusion.agreement(runs))
     assert [bar.get_width() for bar in axes.patches] == [25, 25, 50, 0]
 
 
-def test_fusion_needs_no_torch(root):
-    code = "import sys; from actlib.analysis import fusion, fusion_plots, val_json; print('torch' in sys.modules)"
+def test_fusion_and_its_plots_need_no_torch(root):
+    imports = "import sys, actlib.analysis.plots; from actlib.analysis.results import fusion, val_json"
+    code = f"{imports}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr

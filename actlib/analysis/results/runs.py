@@ -35,28 +35,18 @@ def read_runs(patterns: list[str]) -> pd.DataFrame:
 
     `protocol`, `videos` and `expected` are those of the video accuracy, or of the run's first accuracy.
     """
-    rows = [_row(folder) for folder in run_folders(patterns)]
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    return pd.DataFrame([_row(folder) for folder in run_folders(patterns)]).reindex(columns=list(COLUMNS))
 
 
 def _row(folder: Path) -> dict:
     result = _read_json(folder / "result.json")
-    numbers = result.get("numbers", {})
-    row = {
-        "run": folder.name,
-        "kind": result.get("kind", ""),
-        "state": _read_json(folder / "status.json").get("state", "unknown"),
-        "folder": str(folder),
-    }
-    row |= {
-        name: result[name]
-        for name in ("model", "dataset", "gmacs", "params_m", "clips_per_s", "views")
-        if name in result
-    }
-    row |= {name: numbers[name]["value"] for name in ACCURACIES if name in numbers}
-    headline = next((numbers[name] for name in ACCURACIES if name in numbers), {})
-    row |= {name: headline[name] for name in ("protocol", "videos", "expected") if name in headline}
-    return row
+    state = _read_json(folder / "status.json").get("state", "unknown")
+    numbers = {name: result.get("numbers", {}).get(name) for name in ACCURACIES}
+    first = next(filter(None, numbers.values()), {})
+    row = {"kind": ""} | {name: value for name, value in result.items() if name in COLUMNS}
+    row |= {name: number["value"] for name, number in numbers.items() if number}
+    row |= {name: first.get(name) for name in ("protocol", "videos", "expected")}
+    return row | {"run": folder.name, "state": state, "folder": str(folder)}
 
 
 def _read_json(path: Path) -> dict:
@@ -88,16 +78,3 @@ def describe_accuracy(runs: pd.DataFrame, accuracy: str) -> tuple[str, str]:
     else:
         note = protocols[0] if len(protocols) == 1 else "several protocols: see runs.csv"
     return f"{level} top-{rank} accuracy, %", note
-
-
-def for_display(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as a person reads it: numbers to three digits, counts without a point, nothing where nothing is."""
-
-    def shown(value) -> str:
-        if pd.isna(value):
-            return ""
-        if isinstance(value, float):
-            return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
-        return str(value)
-
-    return table.map(shown)

@@ -1,0 +1,49 @@
+"""Plots of a training run: the rate before it, the curves during and after it."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from actlib.analysis.plots.drawing import new_axes
+
+
+def learning_rates(rates: Sequence[float], steps_per_epoch: int, *, ax: Axes | None = None) -> Axes:
+    """The learning rate over the epochs; `rates` has one a step, and each holds until the next step."""
+    ax = ax or new_axes(7, 3)
+    ax.stairs(rates, np.arange(len(rates) + 1) / steps_per_epoch, baseline=None, color="C0", linewidth=1.6)
+    ax.set_xlim(0, len(rates) / steps_per_epoch)
+    ax.set_ylim(0, 1.08 * max(rates))
+    ax.set_xlabel("epochs")
+    ax.set_ylabel("learning rate")
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def training_curves(history: pd.DataFrame, *, epochs: int | None = None, best_epoch: int | None = None) -> Axes:
+    """Loss and, beside it, top-1 accuracy of training and validation, a point an epoch. Returns the loss's axes.
+
+    epochs: as many as the axes have room for; without it those of `history`. A thin line marks `best_epoch`.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    last = epochs or max(2, int(history["epoch"].max()))
+    for ax, column, label, top in zip(panels, ("loss", "top1"), ("loss", "top-1 accuracy, %"), (None, 102)):
+        for name, label_of in ((column, "training"), (f"val_{column}", "validation")):
+            ax.plot(history["epoch"], history[name], marker="o", markersize=3.5, label=label_of)
+        if best_epoch is not None:
+            ax.axvline(best_epoch, color="0.5", linewidth=0.9, linestyle=":", zorder=0)
+            ax.text(best_epoch, 1.01, f"best: {best_epoch}", color="0.4", fontsize=8, ha="center",
+                    transform=ax.get_xaxis_transform())  # fmt: skip
+        margin = max(0.2, 0.02 * last)
+        ax.set_xlim(1 - margin, last + margin)
+        ax.set_ylim(0, top)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(label)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncol=2, frameon=False)
+    return panels[0]
