@@ -12,11 +12,11 @@ from pathlib import Path
 from actlib.params.base import Params, ParamsError, load_yaml
 from actlib.params.data import DataPrepParams
 from actlib.params.evaluation import CompareParams, FlopsParams, FusionParams, VideoAccuracyParams
-from actlib.params.training import FinetuneParams, TrainParams, read_factors
+from actlib.params.training import FinetuneParams, TrainingParams, TrainParams, read_factors
 
 __all__ = [
     "NOTEBOOKS", "CompareParams", "DataPrepParams", "FinetuneParams", "FlopsParams", "FusionParams", "Params",
-    "ParamsError", "TrainParams", "VideoAccuracyParams", "load_yaml", "notebook_of", "read_factors",
+    "ParamsError", "TrainParams", "TrainingParams", "VideoAccuracyParams", "load_yaml", "notebook_of", "read_factors",
 ]  # fmt: skip
 
 NOTEBOOKS: dict[str, type[Params]] = {

@@ -1,12 +1,18 @@
 """What all parameter models share: reading YAML, validation with every problem at once, the notebook's cell."""
 
-import difflib
+import contextlib
 import re
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from actlib.compute.vocabulary import MEMORY_FORMATS, PRECISIONS
+from actlib.files import project_root
+from actlib.messages import did_you_mean
 
 
 class ParamsError(ValueError):
@@ -26,8 +32,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping. Raises ParamsError for anything else, with the line of a syntax error."""
     path = Path(path)
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.yaml")])
-        raise ParamsError(f"{path}: no such file" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
+        raise ParamsError(
+            f"{path}: no such file" + did_you_mean(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        )
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
@@ -45,12 +52,41 @@ InputPath = Annotated[str, Field(json_schema_extra={"input_path": True})]
 WeightsPath = Annotated[str, Field(json_schema_extra={"input_path": True, "weights": True})]
 
 
+class Group(Enum):
+    """The groups of a notebook's parameters, in the order in which its cell has them below comment lines."""
+
+    start = "start here"
+    data = "data"
+    synthetic = "synthetic videos"
+    network = "network"
+    clip = "clip"
+    views = "views of a video"
+    augment = "augmentation"
+    optim = "optimiser"
+    storage = "storage"
+    speed = "speed"
+    published = "published figures"
+    run = "run"
+
+    def __call__(self, default: Any, description: str, **bounds: Any) -> Any:
+        """A field of this group: its default, its help (`{}` stands for the choices of a Literal), its bounds."""
+        values = {"default_factory": default.copy} if isinstance(default, list) else {"default": default}
+        return Field(**values, description=description, json_schema_extra={"group": self.value}, **bounds)
+
+
 class Params(BaseModel):
     """What all notebooks share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
 
-    run_dir: str = Field("outputs/run", min_length=1, description="the run folder: everything is written here")
+    run_dir: str = Group.start("outputs/run", "the run folder: everything is written here", min_length=1)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        for info in cls.model_fields.values():
+            if "{}" in info.description:
+                *others, last = map(str, get_args(info.annotation))
+                info.description = info.description.replace("{}", f"{', '.join(others)} or {last}")
 
     @classmethod
     def build(cls, values: dict[str, Any], source: str | Path) -> Self:
@@ -65,9 +101,8 @@ class Params(BaseModel):
     def _problem(cls, error: dict) -> str:
         name = ".".join(map(str, error["loc"]))
         if error["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(cls.model_fields)
-            return f"  - {name}: no such parameter; {hint}"
+            hint = did_you_mean(name, cls.model_fields, 1, cutoff=0.5) or "; known: " + ", ".join(cls.model_fields)
+            return f"  - {name}: no such parameter{hint}"
         what = error["msg"].removeprefix("Value error, ")
         return f"  - {name}: {error['input']!r}: {what}" if name else f"  - {what}"
 
@@ -82,36 +117,73 @@ class Params(BaseModel):
         return cls.build({name: namespace[name] for name in cls.model_fields if name in namespace}, "this notebook")
 
     @classmethod
-    def cell(cls) -> str:
-        """The source of the notebook's cell tagged `parameters`: one literal a line, its comment the help."""
+    def groups(cls) -> dict[str, list[str]]:
+        """The parameters' names by group, as the cell has them: in each group a notebook's own matters come first."""
         own = [name for name in cls.__annotations__ if name in cls.model_fields]
-        names = own + [name for name in cls.model_fields if name not in own]  # a notebook's own matters come first
-        fields = {name: cls.model_fields[name] for name in names}
-        return "\n".join(
-            f"{name} = {_literal(field.get_default(call_default_factory=True))}  # {field.description}"
-            for name, field in fields.items()
-        )
+        names = dict.fromkeys([*own, *cls.model_fields])
+        grouped = {
+            group: [name for name in names if cls.model_fields[name].json_schema_extra["group"] == group.value]
+            for group in Group
+        }
+        return {group.value: found for group, found in grouped.items() if found}
 
-    def missing_inputs(self, root: str | Path) -> dict[str, str]:
-        """What to say about each input file that is not there, by parameter; relative paths are below `root`."""
+    @classmethod
+    def cell(cls) -> str:
+        """The source of the notebook's cell tagged `parameters`: a comment line a group, below it one literal a line,
+        with its help as comment."""
+        return "\n\n".join("\n".join([f"# {group}", *map(cls._line, names)]) for group, names in cls.groups().items())
+
+    @classmethod
+    def _line(cls, name: str) -> str:
+        field = cls.model_fields[name]
+        literal = repr(field.get_default(call_default_factory=True)).replace("'", '"')
+        return f"{name} = {literal}  # {field.description}"
+
+    def inputs(self) -> dict[str, list[str]]:
+        """The input files that are named, by parameter; of a list of networks the checkpoints."""
         found = {}
         for name, info in type(self).model_fields.items():
-            extra, value = info.json_schema_extra or {}, getattr(self, name)
-            if value in extra.get("words", ()):
-                continue  # a word with a meaning of its own, no file
-            if extra.get("input_path") and value and not (Path(root) / value).exists():
-                reason = _missing_weights(value) if extra.get("weights") else "no such file"
-                found |= {name: reason} if reason else {}
+            value, words = getattr(self, name), info.json_schema_extra.get("words", ())
+            if info.json_schema_extra.get("input_path"):
+                paths = [value] if isinstance(value, str) else filter(is_checkpoint, value)
+                found[name] = [path for path in paths if path and path not in words]
         return found
+
+    def code_files(self) -> list[str]:
+        """The user's files that networks are built from, such as `my_nets.py` of `my_nets.py:small3d width=16`."""
+        named = [getattr(self, name) for name in ("model", "models") if name in type(self).model_fields]
+        specs = [spec for value in named for spec in ([value] if isinstance(value, str) else value)]
+        files = [spec.split()[0].rpartition(":")[0] for spec in specs if spec]
+        return [file for file in files if file.endswith(".py")]
+
+    def missing_inputs(self, root: str | Path, written: Sequence[Path] = ()) -> dict[str, str]:
+        """What to say about each input file that is not there, by parameter; relative paths are below `root`. What
+        lies below one of the folders `written` is still to come, and not missed."""
+        found = {}
+        for name, paths in self.inputs().items():
+            for path in paths:
+                if any(Path(path).is_relative_to(folder) for folder in written):
+                    continue
+                weights = type(self).model_fields[name].json_schema_extra.get("weights")
+                reason = "" if (Path(root) / path).exists() else _missing_weights(path) if weights else "no such file"
+                if reason:
+                    found[name] = reason if path == getattr(self, name) else f"{path}: {reason}"
+        return found
+
+    def refuse(self, *checks: tuple[str, bool, str]) -> Self:
+        """Raise one ValueError that lists all (parameter, whether it is wrong, why) that are wrong; for validators."""
+        problems = []
+        for name, wrong, why in checks:
+            value = getattr(self, name)
+            if wrong:
+                problems.append(f"{name}: {f'{value:g}' if isinstance(value, float) else repr(value)}: {why}")
+        if problems:
+            raise ValueError("\n  - ".join(problems))
+        return self
 
     def as_yaml(self) -> str:
         """Every parameter, defaults included, as YAML that reads back to the same."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
-
-
-def _literal(value: Any) -> str:
-    """Python source of a default, strings in double quotes."""
-    return repr(value).replace("'", '"')
 
 
 def _missing_weights(name: str) -> str:
@@ -128,25 +200,31 @@ def _missing_weights(name: str) -> str:
     return ""
 
 
+def is_checkpoint(name: str) -> bool:
+    """Whether an entry of a list of networks is the path of a checkpoint."""
+    return name.endswith(".pt")
+
+
 def check_model(spec: str) -> str:
+    """The spec of a network with `=` in its options, where notebooks write colons: papermill's help passes over lines
+    with a second equals sign. Empty stays empty. Raises ModelError (a ValueError) for a network that cannot be built.
+
+    A file in it (`my_nets.py:small3d`) lies relative to the project's folder, which every run works in.
+    """
+    if not spec:
+        return spec
     from actlib.models import parse_spec  # torch is imported only where a network is named
 
-    parse_spec(spec)
-    return spec.replace(":", "=")  # colons in notebooks: papermill passes over lines with a second equals sign
-
-
-def default(value: Any, description: str, **bounds: Any) -> Any:
-    """A field: its default, its help, its bounds."""
-    if isinstance(value, list):
-        return Field(default_factory=lambda: list(value), description=description, **bounds)
-    return Field(value, description=description, **bounds)
+    name, *options = spec.split()
+    spec = " ".join([name, *(option.replace(":", "=", 1) for option in options)])
+    with contextlib.chdir(project_root()):
+        parse_spec(spec)
+    return spec
 
 
 class DeviceParams(Params):
     """What notebooks that run a network share."""
 
-    device: str = default("auto", "auto, cpu, cuda, cuda:1, …")
-    precision: Literal["auto", "float32", "bf16"] = default("auto", "float32, bf16 or auto: the fastest measured")
-    memory_format: Literal["auto", "contiguous", "channels_last"] = default(
-        "auto", "contiguous, channels_last or auto: the fastest measured"
-    )
+    device: str = Group.run("auto", "auto, cpu, cuda, cuda:1, …")
+    precision: Literal["auto", *PRECISIONS] = Group.run("auto", "{}; auto: the fastest measured")
+    memory_format: Literal["auto", *MEMORY_FORMATS] = Group.run("auto", "{}; auto: the fastest measured")

@@ -22,9 +22,12 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from actlib.files import digest
+from actlib.messages import listed
 from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
 
 STEP_KEYS = ("name", "notebook", "params", "set", "grid", "after")
@@ -54,12 +57,13 @@ class Batch:
     runs: list[Run] = field(default_factory=list)
 
     def fingerprints(self, root: Path) -> dict[str, str]:
-        """A digest a run of its notebook, its parameters and the digests of what it builds on."""
+        """A digest a run of its notebook, parameters and network's code, and of the digests of what it builds on."""
         found: dict[str, str] = {}
         for run in self.runs:  # steps refer to earlier ones only
             inputs = [found[other.name] for other in self.runs if other.step in (*run.needs, *run.after)]
             source = (root / "notebooks" / f"{run.notebook}.ipynb").read_bytes()
-            content = json.dumps([run.params.model_dump(), inputs], sort_keys=True).encode()
+            code = [digest(root / file) for file in run.params.code_files()]
+            content = json.dumps([run.params.model_dump(), inputs, *code], sort_keys=True).encode()
             found[run.name] = hashlib.sha256(source + content).hexdigest()[:16]
         return found
 
@@ -132,9 +136,9 @@ def _runs_of(step: dict, base: str, folders: dict[str, str | None], root: Path) 
         source = step.get("params") or "set"
         params = NOTEBOOKS[notebook].build(full, f"{source} {chosen}" if chosen else source)
         runs.append(Run(run_name, name, notebook, params, tuple(dict.fromkeys(needs)), after))
-    doubled = {run.name for run in runs if sum(other.name == run.name for other in runs) > 1}
+    doubled = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if doubled:
-        raise ParamsError(f"grid: two combinations give the same run folder: {', '.join(sorted(doubled))}")
+        raise ParamsError(f"grid: two combinations give the same run folder: {', '.join(doubled)}")
     folders[name] = None if grid else runs[0].params.run_dir
     return runs
 
@@ -151,11 +155,13 @@ def _names(after, folders: dict) -> tuple[str, ...]:
     if not isinstance(after, list):
         raise ParamsError(f"after: {after!r}: expected a list of earlier steps, or all")
     for name in after:
-        if name not in folders:
-            raise ParamsError(
-                f"after: {name!r}: no earlier step of that name; there are {', '.join(folders) or 'none'}"
-            )
+        _require_step(name, folders, f"after: {name!r}")
     return tuple(after)
+
+
+def _require_step(name: str, folders: dict, where: str) -> None:
+    if name not in folders:
+        raise ParamsError(f"{where}: no earlier step {name!r}; there are {listed(list(folders)) or 'none'}")
 
 
 def _fill(value, folders: dict[str, str | None], needs: list[str]):
@@ -167,8 +173,7 @@ def _fill(value, folders: dict[str, str | None], needs: list[str]):
 
     def folder(match: re.Match) -> str:
         name = match.group(1)
-        if name not in folders:
-            raise ParamsError(f"{value!r}: no earlier step {name!r}; there are {', '.join(folders) or 'none'}")
+        _require_step(name, folders, repr(value))
         if folders[name] is None:
             raise ParamsError(f"{value!r}: step {name!r} is a grid and has several run folders")
         needs.append(name)
@@ -184,10 +189,8 @@ def _slug(value) -> str:
 def _missing_files(batch: Batch, root: Path) -> list[str]:
     """Input files that neither exist nor lie in a run folder of this batch."""
     written = [run.folder for run in batch.runs]
-    problems = []
-    for run in batch.runs:
-        for name, reason in run.params.missing_inputs(root).items():
-            value = getattr(run.params, name)
-            if not any(Path(value).is_relative_to(folder) for folder in written):
-                problems.append(f"{run.name}: {name}: {value!r}: {reason}; no earlier step writes it")
-    return problems
+    return [
+        f"{run.name}: {name}: {getattr(run.params, name)!r}: {reason}; no earlier step writes it"
+        for run in batch.runs
+        for name, reason in run.params.missing_inputs(root, written).items()
+    ]

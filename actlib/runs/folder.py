@@ -4,16 +4,20 @@
 `result.json` and the status done at the end. Every file is written under a temporary name and renamed.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from actlib.files import atomic_path, digest, project_root, write_json, write_text
+from actlib.files import atomic_path, digest, project_root, write_json, write_text, write_with
 from actlib.params import Params
+from actlib.progress import progress
 
 PACKAGES = ("torch", "torchvision", "decord", "av", "papermill", "numpy", "pandas")
 
@@ -24,7 +28,7 @@ def now() -> str:
 
 def number(value: float, *, protocol: str = "", videos: int | None = None, expected: int | None = None) -> dict:
     """A headline number with what it was measured on; it is never written without."""
-    entry = {"value": round(float(value), 4), "protocol": protocol, "videos": videos, "expected": expected}
+    entry = {"value": round(float(value), 4), "protocol": str(protocol), "videos": videos, "expected": expected}
     return {name: each for name, each in entry.items() if each not in ("", None)}
 
 
@@ -36,10 +40,12 @@ def in_words(name: str, entry: dict) -> str:
 
 
 class RunFolder:
-    """The folder of one run. `start` makes it; `path(name)` is where a file of it goes; `finish` ends the run."""
+    """The folder of one run, and what a notebook does with it: `start` makes it, `show` and `save_table` keep what
+    the run finds, `numbers` states results in words, `finish` ends the run. `path(name)` is where a file of it goes.
+    """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
 
     @classmethod
     def start(cls, p: Params) -> "RunFolder":
@@ -49,7 +55,7 @@ class RunFolder:
         Inside a notebook, a cell that raises sets the status to failed with the error's words.
         """
         os.chdir(project_root())
-        run = cls(Path(p.run_dir))
+        run = cls(p.run_dir)
         run.folder.mkdir(parents=True, exist_ok=True)
         write_text(run.path("params.yaml"), p.as_yaml())
         write_json(run.path("environment.json"), _environment(p))
@@ -61,24 +67,55 @@ class RunFolder:
     def path(self, name: str) -> Path:
         return self.folder / name
 
+    def read(self, name: str) -> dict:
+        """The content of a JSON file of the run; empty where there is none, or a broken one."""
+        try:
+            return json.loads(self.path(name).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return {}
+
     def set_status(self, state: str, **more) -> None:
         """Write status.json: `state` (queued, running, done, failed), the time, and `more` (why it failed, …)."""
         write_json(self.path("status.json"), {"state": state, "time": now(), "pid": os.getpid(), **more})
 
-    def save_table(self, table, name: str) -> None:
-        """Write a pandas table as CSV."""
-        with atomic_path(self.path(name)) as temporary:
-            table.to_csv(temporary, index=False)
+    def progress(self, items: Iterable, *, total: int | None = None, desc: str = "") -> Iterator:
+        """Iterate over `items` with a bar, or headless with a line now and then: `actlib.progress.progress`."""
+        return progress(items, total=total, desc=desc)
 
-    def save_figure(self, axes, name: str, table=None) -> None:
-        """Write the figure of matplotlib `axes` as `name`.png and the table behind it as `name`.csv."""
-        with atomic_path(self.path(f"{name}.png")) as temporary:
-            axes.figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    def save_table(self, table, name: str) -> None:
+        """Write a pandas table as the CSV file `name`; tables of a list, with the same columns, one below the other."""
+        with atomic_path(self.path(name)) as temporary:
+            for number, part in enumerate(table if isinstance(table, list) else [table]):
+                part.to_csv(temporary, index=False, mode="a", header=number == 0)
+
+    def show(self, axes, name: str, table=None) -> None:
+        """Save the figure of matplotlib `axes` as `name`.png and the table behind it as `name`.csv. The picture
+        itself appears below the cell, as every open figure does."""
+        how = {"dpi": 150, "bbox_inches": "tight"}
+        write_with(self.path(f"{name}.png"), lambda temporary: axes.figure.savefig(temporary, **how))
         if table is not None:
             self.save_table(table, f"{name}.csv")
 
-    def finish(self, result: dict) -> None:
-        """Write result.json and set the status to done: the run's last act."""
+    def numbers(
+        self, values: dict[str, float], *, protocol: str = "", videos: int | None = None,
+        expected: int | None = None, of: str = "",
+    ) -> dict[str, dict]:  # fmt: skip
+        """Print `values` in words, each with `protocol` and "`videos` of `expected` videos", and return them as
+        entries for `finish(numbers=…)`. `of`: whose they are, where a run states those of several."""
+        found = {
+            name: number(value, protocol=protocol, videos=videos, expected=expected) for name, value in values.items()
+        }
+        for name, entry in found.items():
+            print((f"{of}: " if of else "") + in_words(name, entry))
+        return found
+
+    def finish(self, *, kind: str, model: str | None = None, numbers: dict[str, dict] | None = None, **more) -> None:
+        """Write result.json and set the status to done: the run's last act.
+
+        `kind` of run, `model` (its spec), `numbers` as `RunFolder.numbers` returns them, `more` that reads as JSON.
+        """
+        given = {"model": model, "numbers": numbers}
+        result = {"kind": kind, **{name: value for name, value in given.items() if value is not None}, **more}
         write_json(self.path("result.json"), result)
         self.set_status("done")
 
@@ -109,9 +146,9 @@ def _environment(p: Params) -> dict:
         "device": _device(),
         "git": _git_revision(),
     }
-    table = getattr(p, "table", "")
-    if table and Path(table).is_file():
-        found["table"] = {"path": table, "sha256": digest(table)}
+    for table in p.inputs().get("table", []):
+        if Path(table).is_file():
+            found["table"] = {"path": table, "sha256": digest(table)}
     return found
 
 
@@ -133,11 +170,7 @@ def _version(package: str) -> str | None:
 
 def _git_revision() -> str | None:
     """The commit of the project, with `+changes` if the working tree differs from it; None outside git."""
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+changes", "--exclude=*", "--abbrev=12"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip()
+    command = ["git", "describe", "--always", "--dirty=+changes", "--exclude=*", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return None

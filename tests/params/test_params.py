@@ -2,11 +2,15 @@
 
 import ast
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import papermill
 import pytest
 import yaml
 
+from actlib.datasets import vocabulary
 from actlib.params import (
     NOTEBOOKS,
     CompareParams,
@@ -14,10 +18,12 @@ from actlib.params import (
     FinetuneParams,
     FlopsParams,
     ParamsError,
+    TrainingParams,
     TrainParams,
     VideoAccuracyParams,
     load_yaml,
 )
+from actlib.params.base import Group
 
 
 def test_all_errors_come_at_once_with_the_nearest_name():
@@ -101,8 +107,42 @@ def test_the_notebook_holds_the_models_names_and_defaults(root, name):
     assert len(tagged) == 1
     source = "".join(tagged[0]["source"])
     assert source == NOTEBOOKS[name].cell()
+    assert all(len(line) <= 120 for line in source.splitlines())
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
     assert NOTEBOOKS[name].build(values, "test") == NOTEBOOKS[name].build({}, "test")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_cell_is_grouped_and_begins_with_what_a_beginner_changes(name):
+    model = NOTEBOOKS[name]
+    blocks = [block.splitlines() for block in model.cell().split("\n\n")]
+    groups = {comment.removeprefix("# "): [line.split(" = ")[0] for line in lines] for comment, *lines in blocks}
+    assert groups == model.groups() and sorted(sum(groups.values(), [])) == sorted(model.model_fields)
+    order = [group.value for group in Group]
+    assert list(groups) == sorted(groups, key=order.index) and list(groups)[0] == "start here"
+    assert groups["start here"][0] == "run_dir" and len(groups["start here"]) <= 7
+
+
+def test_the_first_parameters_of_training():
+    both = {"table", "epochs", "lr", "batch_size"}
+    assert both | {"run_dir", "model"} == set(TrainParams.groups()["start here"])
+    assert both | {"run_dir", "pretrained", "train_from"} == set(FinetuneParams.groups()["start here"])
+    assert issubclass(TrainParams, TrainingParams) and issubclass(FinetuneParams, TrainingParams)
+
+
+def test_help_names_all_choices():
+    lines = TrainParams.cell().splitlines()
+    assert 'optimizer = "adamw"  # sgd or adamw' in lines
+    (line,) = [line for line in lines if line.startswith("sampling = ")]
+    assert all(word in line for word in vocabulary.SAMPLINGS)
+    assert not [line for name in NOTEBOOKS for line in NOTEBOOKS[name].cell().splitlines() if "{}" in line]
+
+
+def test_parameters_cost_nothing_to_import():
+    heavy = "numpy torch torchvision pandas matplotlib cv2 av decord lmdb"
+    program = f"import sys, actlib.params; print([name for name in '{heavy}'.split() if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_papermill_explains_the_new_parameters(root):
@@ -134,10 +174,54 @@ def test_input_files_that_are_not_there(tmp_path, monkeypatch):
     assert TrainParams.build({"table": "other.csv"}, "test").missing_inputs(tmp_path) == {"table": "no such file"}
 
 
+def test_a_run_that_goes_on_does_not_miss_the_weights_it_started_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACTLIB_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "table.csv").touch()
+    last = tmp_path / "outputs" / "mine" / "checkpoints" / "last.pt"
+    last.parent.mkdir(parents=True)
+    values = {"table": "table.csv", "pretrained": "gone.pt", "run_dir": "outputs/mine"}
+    for resume, checkpoint_there, missed in (
+        ("auto", False, True),
+        ("auto", True, False),
+        ("never", True, True),
+        ("outputs/mine/checkpoints/last.pt", True, False),
+        ("elsewhere.pt", True, True),
+    ):
+        last.unlink(missing_ok=True)
+        if checkpoint_there:
+            last.touch()
+        p = FinetuneParams.build(values | {"resume": resume}, "test")
+        assert ("pretrained" in p.missing_inputs(tmp_path)) == missed, resume
+
+
 def test_a_network_may_be_written_with_colons():
     assert TrainParams.build({"model": "resnet18 shortcut:A"}, "x").model == "resnet18 shortcut=A"
     assert TrainParams().model == "resnet10 widen_factor=0.25 conv1_t_size=3"
     assert FlopsParams().models[0] == "resnet18 shortcut=A"
+
+
+def test_a_colon_in_a_networks_name_stays(monkeypatch, tmp_path):
+    """It divides a file or module from a function; files lie relative to the project's folder."""
+    for folder in ("notebooks", "params"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    seen = []
+    monkeypatch.setattr("actlib.models.parse_spec", lambda spec: seen.append((spec, Path.cwd())))
+    p = TrainParams.build({"model": "my_nets.py:small3d  width:16 depth=2"}, "test")
+    assert p.model == "my_nets.py:small3d width=16 depth=2"
+    assert VideoAccuracyParams.build({"model": "nets.of_mine:small3d"}, "test").model == "nets.of_mine:small3d"
+    assert FlopsParams.build({"models": ["a/b.py:net x:y"]}, "test").models == ["a/b.py:net x=y"]
+    assert seen[0] == (p.model, tmp_path) and Path.cwd() == tmp_path / "notebooks"
+
+
+def test_a_checkpoint_may_stand_among_networks(tmp_path):
+    (tmp_path / "there.pt").touch()
+    names = ["there.pt", "resnet18 shortcut:A", "gone/best.pt"]
+    p = FlopsParams.build({"models": names}, "test")
+    assert p.models == ["there.pt", "resnet18 shortcut=A", "gone/best.pt"]
+    assert p.inputs() == {"models": ["there.pt", "gone/best.pt"]}
+    assert p.missing_inputs(tmp_path) == {"models": "gone/best.pt: no such file"}
+    assert FlopsParams.build({"models": ["all"]}, "test").missing_inputs(tmp_path) == {}
 
 
 def test_a_word_in_place_of_a_file_is_not_missed(tmp_path):

@@ -99,7 +99,8 @@ EFFICIENT = SGD | ON_255 | CLIP | {
 }  # fmt: skip
 ON_UCF = EFFICIENT | {"frame_stride": 1, "flip": True, "head_dropout": 0.9, "batch_norm": "tuned"}
 IBM = SGD | {
-    "model": "i3d_resnet18", "pretrained": "resnet18-f37072fd.pth", "num_frames": 8, "sampling": "segments", "lr": 0.01,
+    "model": "i3d_resnet18", "pretrained": "resnet18-f37072fd.pth", "num_frames": 8, "lr": 0.01,
+    "sampling": "segments_regular",
     "crop": "multi_scale_fixed", "crop_scales": [1.0, 0.875, 0.75, 0.66], "short_side": 256, "crop_size": 224,
     "weight_decay": 5e-4, "dampening": 0.0, "schedule": "cosine", "warmup_epochs": 0, "epochs": 50, "batch_size": 64,
     "head_dropout": 0.5, "flip": True, "flip_labels": "swap", "num_workers": 36,
@@ -144,6 +145,7 @@ def test_values_are_the_references(recipes, name):
         ("efficient_downsample", "video", "all non-overlapping clips × centre crop @ 112, 16 frames, stride 2"),
         ("resnet3d_clip", "clip", "centre clip × centre crop @ 256, 32 frames, logits averaged"),
         ("resnet3d_10x3", "views", "10 clips × 3 crops @ 256, 32 frames, logits averaged"),
+        ("resnet3d_nl_10x3", "views", "10 clips × 3 crops @ 256, 32 frames, logits averaged"),
         ("ibm_uniform_3x3", "uniform", "3 uniform clips × 3 crops @ 224, 8 frames, logits averaged"),
         ("ibm_uniform_256", "uniform", "2 uniform clips × 3 crops @ 256, 32 frames, logits averaged"),
         ("ibm_dense_256", "dense", "10 dense clips × 3 crops @ 256, 32 frames, stride 2, logits averaged"),
@@ -157,6 +159,17 @@ def test_protocols_are_the_references(recipes, name, protocol, words):
     views |= {"step": p.window_step}
     made = Protocol(p.protocol, p.num_frames, p.frame_stride or 1, p.short_side, p.crop_size, **views)
     assert p.protocol == protocol and str(made).startswith(words)
+
+
+def test_both_networks_of_resnet3ds_evaluation_have_a_recipe(recipes):
+    """eval.py of today takes the non-local network by default, its README tells of the baseline."""
+    baseline, nonlocal_ = (recipes[f"video_accuracy/{name}"] for name in ("resnet3d_10x3", "resnet3d_nl_10x3"))
+    assert find_published(baseline.checkpoint).spec == "i3d_r50"
+    assert find_published(nonlocal_.checkpoint).spec == "i3d_r50_nl"
+    own = {"checkpoint": baseline.checkpoint, "run_dir": baseline.run_dir}
+    assert nonlocal_.model_dump() | own == baseline.model_dump()
+    (row,) = (row for row in rows_of("pytorch-resnet3d") if "--batch_size 8 --mode video" in row[0])
+    assert "resnet3d_10x3.yaml" in row[2] and "resnet3d_nl_10x3.yaml" in row[2]
 
 
 # --- batch files ----------------------------------------------------------------------------------------------

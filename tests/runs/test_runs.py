@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -22,7 +24,7 @@ from actlib.runs.folder import RunFolder, number
 NOTEBOOK = """
 import time
 from actlib.params import CompareParams
-from actlib.runs.folder import RunFolder, number
+from actlib.runs.folder import RunFolder
 
 p = CompareParams.from_notebook(globals())
 run = RunFolder.start(p)
@@ -34,7 +36,7 @@ if "sleep" in p.runs:
     print("sleeping", flush=True)
     time.sleep(300)
 print("epoch of", p.accuracy)
-run.finish({"kind": "test", "runs": p.runs, "numbers": {"answer": number(42, protocol="by hand")}})
+run.finish(kind="test", runs=p.runs, numbers=run.numbers({"answer": 42}, protocol="by hand"))
 """
 
 
@@ -113,11 +115,14 @@ def test_a_file_that_nobody_writes_is_missed_early(root, tmp_path):
         {"name": "data", "notebook": "01_data_prep"},
         {"name": "good", "notebook": "02_train", "set": {"table": "{data}/table.csv"}},
         {"name": "bad", "notebook": "02_train", "set": {"table": "outputs/nowhere/table.csv"}},
+        {"name": "costs", "notebook": "05_flops", "set": {"models": ["c3d", "{good}/checkpoints/best.pt"]}},
+        {"name": "lost", "notebook": "05_flops", "set": {"models": ["c3d", "outputs/nowhere/best.pt"]}},
     ]
     path.write_text(json.dumps({"run_dir": str(tmp_path / "out"), "steps": steps}))
     with pytest.raises(ParamsError, match="bad: table: 'outputs/nowhere/table.csv': no such file") as error:
         read_batch(path, root)
-    assert "good: table" not in str(error.value)
+    assert "good: table" not in str(error.value) and "costs: models" not in str(error.value)
+    assert "outputs/nowhere/best.pt: no such file; no earlier step writes it" in str(error.value)
 
 
 def test_grids_and_references(project):
@@ -142,6 +147,18 @@ def test_grids_and_references(project):
         {"name": "c", "after": "all"},
     ).fingerprints(project)
     assert all(prints[name] != changed[name] for name in prints)  # what a run builds on is part of it
+
+
+def test_a_changed_network_file_makes_another_run(root, tmp_path):
+    code = tmp_path / "my_nets.py"
+    code.write_text("from torch import nn\n\n\ndef tiny(num_classes, *, width=4):\n    return nn.Linear(3, width)\n")
+    path = tmp_path / "own.yaml"
+    step = {"name": "costs", "notebook": "05_flops", "set": {"models": [f"{code}:tiny width=8", "resnet10"]}}
+    path.write_text(json.dumps({"run_dir": str(tmp_path / "out"), "steps": [step]}))
+    before = read_batch(path, root).fingerprints(root)
+    assert before == read_batch(path, root).fingerprints(root)
+    code.write_text(code.read_text() + "# changed\n")
+    assert before != read_batch(path, root).fingerprints(root)
 
 
 @pytest.mark.slow
@@ -214,21 +231,41 @@ def test_stop_ends_what_does_not_want_to():
     process.stdout.close()
 
 
-def test_a_run_folder_holds_what_was_given_and_found(project):
+def test_a_run_folder_holds_what_was_given_and_found(project, capsys):
     (project / "deep" / "er").mkdir(parents=True)
     os.chdir(project / "deep" / "er")
     assert project_root() == project
     run = RunFolder.start(CompareParams.build({"run_dir": "outputs/x"}, "test"))
     assert Path.cwd() == project and status(run.folder)["state"] == "running"
     assert CompareParams.from_file(run.path("params.yaml")).run_dir == "outputs/x"
-    run.finish({"numbers": {"top1": number(71.23456, protocol="clip", videos=9, expected=10)}})
+    numbers = run.numbers({"top1": 71.23456}, protocol="clip", videos=9, expected=10, of="a run")
+    assert capsys.readouterr().out.endswith("a run: top1 71.23 (clip, 9 of 10 videos)\n")
+    assert numbers == {"top1": number(71.23456, protocol="clip", videos=9, expected=10)}
+    run.finish(kind="test", model="resnet10", numbers=numbers, input=[8, 48, 48])
     assert status(run.folder)["state"] == "done"
-    found = json.loads(run.path("result.json").read_text())["numbers"]["top1"]
+    result = run.read("result.json")
+    assert list(result) == ["kind", "model", "numbers", "input"]
+    found = result["numbers"]["top1"]
     assert found == {"value": 71.2346, "protocol": "clip", "videos": 9, "expected": 10}
     assert [path.name for path in run.folder.iterdir() if path.name.startswith(".")] == []
     with pytest.raises(ValueError, match="Out of range float"):
-        run.finish({"broken": float("nan")})
+        run.finish(kind="test", broken=float("nan"))
     assert "top1" in run.path("result.json").read_text()  # the good file is still there
+
+
+def test_a_picture_is_saved_with_the_table_behind_it(tmp_path):
+    run = RunFolder(tmp_path)
+    table = pd.DataFrame({"x": [1, 2], "y": [3, 4]})
+    axes = table.plot("x", "y")
+    run.show(axes, "alone")
+    run.show(axes, "both", table)
+    plt.close(axes.figure)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.png", "both.csv", "both.png"]
+    assert run.path("both.png").read_bytes().startswith(b"\x89PNG")
+    assert pd.read_csv(run.path("both.csv")).equals(table)
+    run.save_table([table, table.head(1)], "longer.csv")
+    assert pd.read_csv(run.path("longer.csv"))["x"].tolist() == [1, 2, 1]
+    assert run.read("status.json") == {} and list(run.progress("abc", desc="letters")) == ["a", "b", "c"]
 
 
 def test_the_command_line_checks_files(project, root):
