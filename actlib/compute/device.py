@@ -1,11 +1,8 @@
-"""The device a loop runs on, and a batch's way onto it: uint8 clips become normalised float ones only here."""
+"""The device a run computes on, and the last step of a clip's way onto it: uint8 becomes normalised float only here."""
 
 import torch
 
 from actlib.compute.execution import Execution
-from actlib.datasets.video.flow_folders import STACK
-
-CHANNELS = {"rgb": 3, "flow": 2 * STACK}  # of the clips of each modality
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -30,26 +27,20 @@ def to_float(
     std: list[float],
     execution: Execution,
     channel_order: str = "rgb",
-    flip: torch.Tensor | None = None,
-    modality: str = "rgb",
 ) -> torch.Tensor:
-    """uint8 (B, T, C, H, W) on the CPU -> float32 (B, C, T, H, W) on `device`: (x / 255 − mean) / std per channel
-    (a single mean or std is that of all channels).
+    """Clips (B, T, C, H, W) anywhere -> float32 (B, C, T, H, W) on `device`: (x / 255 − mean) / std per channel (a
+    single mean or std is that of all channels).
 
+    uint8 clips are divided by 255; float ones, from a transform of the user's, are on the 0-1 scale already.
     `channel_order`: the order in which the network sees the channels, which decoded clips have as R, G, B; `bgr`
-    turns them round. `mean` and `std` are in that order, on the 0–1 scale. `flip`: bool (B), the clips to mirror
-    left to right; in optical flow (`modality`) their x components, the even channels, change their sign: 255 − x.
+    turns them round. `mean` and `std` are in that order, on the 0-1 scale.
     """
     clips = clips.to(device, non_blocking=True)
     if channel_order == "bgr":
         clips = clips.flip(2)
-    scale = 1 / (255 * torch.tensor(std, dtype=torch.float32, device=device))
-    shift = -torch.tensor(mean, dtype=torch.float32, device=device) / torch.tensor(std, device=device)
-    out = execution.apply_to_clips(clips.transpose(1, 2).float())
-    if flip is not None and flip.any():
-        flip = flip.to(device)
-        mirrored = out[flip].flip(-1)
-        if modality == "flow":
-            mirrored[:, ::2] = 255 - mirrored[:, ::2]
-        out[flip] = mirrored
+    largest = 1 if clips.is_floating_point() else 255
+    mean, std = (torch.tensor(each, dtype=torch.float32, device=device) for each in (mean, std))
+    scale, shift = 1 / (largest * std), -mean / std
+    # A float clip may be the caller's own memory: it is copied before it is written to.
+    out = execution.apply_to_clips(clips.transpose(1, 2).to(torch.float32, copy=True))
     return out.mul_(scale.view(1, -1, 1, 1, 1)).add_(shift.view(1, -1, 1, 1, 1))

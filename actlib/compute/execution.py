@@ -14,9 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from actlib.compute.folding import fold_batch_norm
+from actlib.compute.vocabulary import MEMORY_FORMATS, PRECISIONS
 
-PRECISIONS = ("float32", "bf16")
-MEMORY_FORMATS = ("contiguous", "channels_last")
 HOPELESS = 2.0  # a first step this many times slower than the best so far ends the measurement of a pair
 
 

@@ -7,74 +7,63 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from actlib.compute.device import CHANNELS
-from actlib.models import ModelError, VideoModel, create_model, find_published, parse_spec
+from actlib.datasets.vocabulary import CHANNELS
+from actlib.models import ModelError, VideoModel, create_model, find_published
 from actlib.models.registry import change_channels
-from actlib.models.weights.checkpoint import UNSAID, CheckpointError
-from actlib.models.weights.fetch import fetch_weights
-from actlib.models.weights.file import read_weights
+from actlib.models.weights.checkpoint import CheckpointError
+from actlib.params import FinetuneParams, TrainingParams, VideoAccuracyParams
 
 PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std", "channel_order", "modality")
 
 
-def inherit_preprocessing(p, source: str = "pretrained"):
-    """`p` with each preprocessing parameter that is 0 or empty taken from the weights `getattr(p, source)`: from the
-    checkpoint itself, or from the table of published ones.
+# --- the network, its clips and its head ----------------------------------------------------------------------
 
-    Parameters without such a source (training from scratch) come back as they are. Raises WeightsError for a file
-    that is not there, CheckpointError where nothing tells what `p` leaves open, or where the weights are of another
-    modality, whose mean and std would be wrong. Weights of an unknown origin are taken for RGB ones.
+
+def open_pretrained(p: FinetuneParams, classes: list[str]) -> VideoModel:
+    """The network of `p.pretrained` with its weights and its own head. `p.model` need only be set for weights of an
+    image network, which are inflated into it. Raises WeightsError or ModelError."""
+    row = find_published(p.pretrained)
+    num_classes = len(classes) if row and row.image else None  # None: as many as the file has
+    model = create_model(p.model or None, num_classes, pretrained=p.pretrained)
+    print(model.load_report)
+    return model
+
+
+def inherit_preprocessing(p: FinetuneParams | VideoAccuracyParams, model: VideoModel, source: str):
+    """`p` with each preprocessing parameter that is 0 or empty taken from `model`, opened from the weights `source`.
+
+    Raises CheckpointError where nothing tells what `p` leaves open, or where the weights are of another modality,
+    whose mean and std would be wrong. Weights of an unknown origin are taken for RGB ones.
     """
-    name = getattr(p, source, "")
-    missing = [each for each in PREPROCESSING if hasattr(p, each) and not getattr(p, each)]
-    if not name or not missing:
-        return p
-    path = fetch_weights(name)
-    found = read_weights(path).content.get("preprocessing")
-    if not found:
-        row = find_published(name) or find_published(path)
-        untold = [each for each in missing if each != "modality"]
-        if row is None and untold:
-            raise CheckpointError(
-                f"{path}: weights alone, which do not tell what clips they were trained on; set {', '.join(untold)}"
-            )
-        found = row.preprocessing if row else {}
-    found = UNSAID | found
-    modality = getattr(p, "modality", "") or found["modality"]
-    if modality != found["modality"] and {"mean", "std"} & set(missing):
-        example = "[0.5] and [0.226]" if modality == "flow" else "[0.485, 0.456, 0.406] and [0.229, 0.224, 0.225]"
+    missing = [each for each in PREPROCESSING if each in type(p).model_fields and not getattr(p, each)]
+    found = model.preprocessing or {"modality": "rgb"}
+    untold = [each for each in missing if each not in found]
+    if untold:
         raise CheckpointError(
-            f"{path}: trained on {found['modality']} clips; for modality {modality} set mean and std, such as {example}"
+            f"{source}: weights alone, which do not tell what clips they were trained on; set {', '.join(untold)}"
+        )
+    if {"mean", "std"} & set(missing) and p.modality and p.modality != found["modality"]:
+        example = "[0.5] and [0.226]" if p.modality == "flow" else "[0.485, 0.456, 0.406] and [0.229, 0.224, 0.225]"
+        raise CheckpointError(
+            f"{source}: trained on {found['modality']} clips; for modality {p.modality} set mean and std, such as "
+            f"{example}"
         )
     return p.model_copy(update={each: found[each] for each in missing})
 
 
-# --- the network and its head ---------------------------------------------------------------------------------
-
-
-def pretrained_model(p, classes: list[str]) -> VideoModel:
-    """The network of `p.pretrained` with its weights, and a fresh head unless it was trained on these very classes.
-
-    `p.model` need only be set for weights of an image network, which are inflated into it. `p.head_dropout` is the
-    dropout before the head, old or new; -1 leaves the network's own. For another modality than the weights' the first
-    convolution is adapted. Raises WeightsError or ModelError.
-    """
-    name, options = parse_spec(p.model) if p.model else (None, {})
-    row = find_published(p.pretrained)
-    num_classes = len(classes) if row and row.image else None  # as many as the file has
-    model = create_model(name, num_classes, pretrained=p.pretrained, **options)
-    print(model.load_report)
+def fit_to_data(model: VideoModel, p: FinetuneParams, classes: list[str]) -> None:
+    """Give `model` a fresh head unless it was trained on these very classes, the dropout before it that `p` says (-1
+    leaves the network's own), and a first convolution for the channels of `p.modality`."""
     dropout = None if p.head_dropout < 0 else p.head_dropout
     if model.classes != classes:
         model.reset_classifier(len(classes), dropout=dropout)
         print(f"fresh head of {len(classes)} classes")
     elif dropout is not None:
         model.get_submodule(model.dropout_name).p = dropout
-    channels = CHANNELS[p.modality or "rgb"]
+    channels = CHANNELS[p.modality]
     if model.in_channels != channels:
         print(f"first convolution from {model.in_channels} to {channels} channels: each filter its mean over them")
         change_channels(model, channels, keep=True)
-    return model
 
 
 # --- what is trained ------------------------------------------------------------------------------------------
@@ -133,7 +122,7 @@ def parameters_before(model: VideoModel, name: str, clip_shape: tuple[int, int, 
     return {each for each, gradient in zip(names, gradients) if gradient is not None}
 
 
-def freeze(model: VideoModel, p) -> list[nn.Module]:
+def freeze(model: VideoModel, p: FinetuneParams) -> list[nn.Module]:
     """Freeze what `p.train_from` and `p.batch_norm` say; returns the batch norms to keep in evaluation mode.
 
     train_from: `all` freezes nothing, `head` all but the classifier, a module's name (`layer4`, `denseblock4`) all
@@ -168,15 +157,16 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 # --- at which rate --------------------------------------------------------------------------------------------
 
 
-def parameter_groups(model: VideoModel, p) -> list[dict]:
-    """The trainable parameters by learning rate, as an optimiser takes them: {"name", "params", "lr"} a group.
+def parameter_groups(model: VideoModel, p: TrainingParams) -> list[dict]:
+    """The trainable parameters as an optimiser takes them: {"name", "params", "lr", "weight_decay"} a group.
 
-    `p.factors` ({} where `p` has none: training from scratch) maps modules to factors of `p.lr`. The innermost
-    module that holds a parameter counts; parameters in none are the group "rest". Raises ModelError for a module
-    that is not there, is named twice, or has nothing to train.
+    `lr_factors` of fine-tuning map modules to factors of `p.lr`. The innermost module that holds a parameter counts;
+    parameters in none are the group "rest". With no_decay `norms_and_biases` the parameters of one axis are in groups
+    of their own, without weight decay (as in timm; "Bag of Tricks", He et al., 2019).
+    Raises ModelError for a module that is not there, is named twice, or has nothing to train.
     """
     factors: dict[str, float] = {}
-    for name, factor in getattr(p, "factors", {}).items():
+    for name, factor in (p.factors if isinstance(p, FinetuneParams) else {}).items():
         module = find_module(model, name, "lr_factors")
         if module in factors:
             raise ModelError(f"lr_factors {name!r}: {module} is named twice")
@@ -192,17 +182,25 @@ def parameter_groups(model: VideoModel, p) -> list[dict]:
                 f"lr_factors {module!r}: nothing of it is trained at this rate; its parameters are frozen "
                 f"(train_from: {p.train_from}, batch_norm: {p.batch_norm}) or all in other entries"
             )
-    return [
-        {"name": name, "params": parameters, "lr": p.lr * factors.get(name, 1.0)} for name, parameters in groups.items()
-    ]
+    found = []
+    for name, parameters in groups.items():
+        lr = p.lr * factors.get(name, 1.0)
+        least = 2 if p.no_decay == "norms_and_biases" else 0  # axes of a parameter that decays
+        decayed = [each for each in parameters if each.ndim >= least]
+        spared = [each for each in parameters if each.ndim < least]
+        for suffix, members, decay in (("", decayed, p.weight_decay), (", no decay", spared, 0.0)):
+            if members:
+                found.append({"name": name + suffix, "params": members, "lr": lr, "weight_decay": decay})
+    return found
 
 
 def overview(model: VideoModel, groups: list[dict]) -> pd.DataFrame:
-    """What is trained and how fast, a row a module: parameters, how many of them are trained, lr (0: frozen).
+    """What is trained and how fast, a row a module: parameters, how many of them are trained, lr (0: frozen) before the
+    schedule. `groups`: those of an optimiser, or of `parameter_groups`.
 
     A module whose parts differ is shown by its parts; frozen batch norms in a trained module do not make it so.
     """
-    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    rates = {id(parameter): group.get("initial_lr", group["lr"]) for group in groups for parameter in group["params"]}
     norms = {id(each) for module in model.modules() if isinstance(module, _BatchNorm) for each in module.parameters()}
     rows = []
 

@@ -1,77 +1,139 @@
-"""What a training run needs before its first epoch: data, network, optimiser, and where it stopped last time.
-
-All that can be wrong with the parameters is found here, before any long work.
-"""
+"""What a run consists of: `Job` for training and fine-tuning, `Evaluation` for video accuracy. `loops.prepare` makes
+them, `loops.train` and `loops.evaluate` work on these very objects; any of them can be looked at or changed."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset
 
-from actlib.compute.device import CHANNELS, pick_device
-from actlib.compute.execution import Execution, choose
-from actlib.datasets.clips.loaders import TrainingClips, training_loader
-from actlib.datasets.clips.protocol import Protocol, validation_protocol
-from actlib.datasets.clips.transforms import train_transform
-from actlib.datasets.dataset_info import Card, read_card
-from actlib.datasets.errors import DataError
-from actlib.datasets.table import read_table, rows_of
-from actlib.files import put_aside, write_with
-from actlib.loops.finetune import PREPROCESSING, freeze, inherit_preprocessing, parameter_groups, pretrained_model
-from actlib.loops.optim import Schedule, make_optimizer
-from actlib.models import VideoModel, create_from_spec
-from actlib.models.weights.checkpoint import (
-    CheckpointError,
-    describe,
-    random_states,
-    read_checkpoint,
-    restore_random_states,
-)
-
-# Parameters that may differ between a checkpoint and the run that goes on from it.
-FREE_ON_RESUME = {
-    "run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "device", "num_workers", "timeout",
-}  # fmt: skip
-# What a checkpoint without them was trained with.
-BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
-BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
-BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0}
+from actlib.compute.execution import Execution
+from actlib.datasets.clips.loaders import EpochBatches, EvaluationViews
+from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.dataset_info import DatasetInfo
+from actlib.datasets.table import dataset_name
+from actlib.files import digest, write_with
+from actlib.loops.optim import learning_rates
+from actlib.models import VideoModel
+from actlib.params import TrainingParams, VideoAccuracyParams
 
 
-@dataclass
-class Job:
-    """A training run in progress. `mirrored`: the index of the class that each class is in a mirror, int64 (classes) on
-    the device; None where that is always the class itself."""
+def random_states() -> dict:
+    """The states of torch's global generators; all other randomness of a run is seeded by epoch and video."""
+    return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
-    p: object
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """A network and the videos it is evaluated on. `info`: of the data set. `preprocessing`: how the network's clips
+    are made. `speeds`: clips/s of each precision and layout measured, the fastest first."""
+
+    p: TrainingParams | VideoAccuracyParams
     device: torch.device
+    info: DatasetInfo
     classes: list[str]
-    mirrored: torch.Tensor | None
-    loader: DataLoader
-    val_table: pd.DataFrame
-    val_protocol: Protocol
     model: VideoModel
-    frozen: list[torch.nn.Module]
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
+    val_data: EvaluationViews
+    preprocessing: dict
     execution: Execution
-    speeds: dict[str, float]
-    history: list[dict] = field(default_factory=list)
-    failures: Counter = field(default_factory=Counter)
+    speeds: dict[str, float] = field(default_factory=dict)
 
     @property
     def normalisation(self) -> dict:
-        """The arguments of `device.to_float` that the network was or will be trained with."""
-        return {name: getattr(self.p, name) for name in ("mean", "std", "channel_order")}
+        """The arguments of `compute.device.to_float` that the network was or will be trained with."""
+        return {name: self.preprocessing[name] for name in ("mean", "std", "channel_order")}
+
+    @property
+    def run_name(self) -> str:
+        return Path(self.p.run_dir).name
+
+    @property
+    def dataset(self) -> str:
+        """What plots call the videos: the name of the table's folder."""
+        return dataset_name(self.p.table)
+
+    @property
+    def subset(self) -> str:
+        return self.p.subset if isinstance(self.p, VideoAccuracyParams) else "validation"
+
+    @property
+    def expected(self) -> int:
+        """How many videos there should be."""
+        return self.info.expected(self.subset) or len(self.val_data)
+
+    @cached_property
+    def table_digest(self) -> str:
+        return digest(self.p.table)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W) of a clip."""
+        return self.model.in_channels, self.p.num_frames, self.p.crop_size, self.p.crop_size
+
+
+@dataclass(kw_only=True)
+class Job(Evaluation):
+    """A training run. `train_data[i]` is (uint8 clip (T, C, H, W), label); `loss(logits, target)` the mean over a batch
+    of logits (B, classes) and labels int64 (B), or, where clips are mixed, shares (B, classes).
+
+    `schedule` is stepped after each step of `optimizer`, `plateau` (None but for that schedule) after each epoch.
+    `frozen`: modules kept in evaluation mode. `mirrored`: the index of the class that each class is in a mirror, int64
+    (classes) on the device; None where that is always the class itself. `within`: where to go on inside an epoch.
+    """
+
+    train_data: Dataset
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    plateau: ReduceLROnPlateau | None
+    batches: EpochBatches
+    loader: DataLoader
+    frozen: list[nn.Module] = field(default_factory=list)
+    mirrored: torch.Tensor | None = None
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0  # 0: none yet
+    within: dict | None = None
+    failures: Counter = field(default_factory=Counter)
+    random_states: dict = field(default_factory=random_states)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.batches.sizes) // self.p.accumulate)
+
+    @property
+    def val_protocol(self) -> Protocol:
+        return self.val_data.protocols["clip"]
+
+    @property
+    def best(self) -> dict:
+        """The row of the epoch whose network is best.pt: the first of those with the highest val_top1."""
+        return self.history[self.best_epoch - 1]
+
+    def learning_rates(self) -> np.ndarray:
+        """The rate of every step, float64 (epochs · steps_per_epoch,); `plateau` may lower it on the way."""
+        return learning_rates(self.p, self.steps_per_epoch)
 
     def set_training_mode(self) -> None:
         """Training mode, but for frozen modules whose batch norm keeps its statistics."""
         self.model.train()
         for module in self.frozen:
             module.eval()
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Let data and loader draw epoch `epoch`, counted from 0, from batch `first` on."""
+        self.batches.epoch, self.batches.first = epoch, first
+        data = self.train_data
+        while data is not None:  # a Subset, say, keeps the set behind it in `dataset`
+            if hasattr(data, "set_epoch"):
+                data.set_epoch(epoch)
+            data = getattr(data, "dataset", None)
 
     def note_failures(self, failures: list[tuple[str, str]], subset: str) -> int:
         """Count undecodable clips by name in the run folder's decode_failures.csv; returns how many are new."""
@@ -82,183 +144,3 @@ class Job:
             target = Path(self.p.run_dir) / "decode_failures.csv"
             write_with(target, lambda temporary: table.to_csv(temporary, index=False))
         return len(failures)
-
-    def content(self) -> dict:
-        """What inference needs (see `checkpoint`)."""
-        model = self.model
-        return {
-            "model": describe(model),
-            "state_dict": model.state_dict(),
-            "classes": self.classes,
-            "preprocessing": {name: getattr(self.p, name) for name in PREPROCESSING},
-            "execution": {"precision": self.execution.precision, "memory_format": self.execution.memory_format},
-            "execution_clips_per_s": self.speeds,
-            "epoch": len(self.history),
-            "history": self.history,
-            "params": self.p.model_dump(),
-        }
-
-    def training_state(self) -> dict:
-        """What going on exactly needs besides."""
-        failures = [[*key, count] for key, count in self.failures.items()]
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "rng": random_states(),
-            "failures": failures,
-        }
-
-
-def training_data(p) -> tuple[TrainingClips, pd.DataFrame, Card]:
-    """The training clips, the validation videos and the card of `p.table`, all checked; `p` complete
-    (see `finetune.inherit_preprocessing`)."""
-    _check_channels(p)
-    table = read_table(p.table)
-    card = read_card(p.table, table)
-    if p.flip:
-        _check_mirrored(p, card)
-    clips = TrainingClips(
-        rows_of(table, "training", p.table),
-        card.classes,
-        num_frames=p.num_frames,
-        frame_stride=p.frame_stride,
-        transform=train_transform(
-            p.crop,
-            p.short_side,
-            p.crop_size,
-            p.scale_min,
-            crop_scales=p.crop_scales,
-            short_side_max=p.short_side_max,
-            color_jitter=p.color_jitter,
-            rand_augment=p.rand_augment,
-            random_erasing=p.random_erasing,
-        ),
-        sampling=p.sampling,
-        loop=p.loop,
-        modality=p.modality,
-        timeout=p.timeout,
-        seed=p.seed,
-        max_replacements=p.max_replacements,
-    )
-    return clips, rows_of(table, "validation", p.table), card
-
-
-def prepare(p) -> Job:
-    """Read the table, build the network (from `p.pretrained` if there is one), and pick up a checkpoint if any."""
-    p = inherit_preprocessing(p)
-    clips, val_table, card = training_data(p)
-    classes, device = card.classes, pick_device(p.device)
-
-    torch.manual_seed(p.seed)
-    pretrained = getattr(p, "pretrained", "")
-    model = pretrained_model(p, classes) if pretrained else new_model(p, classes)
-    frozen = freeze(model, p) if pretrained else []
-    groups = parameter_groups(model, p)
-    resume_from = _resume_path(p)
-    content = read_checkpoint(resume_from) if resume_from else None
-    if content:
-        _require_same(p, classes, content, resume_from)
-        execution, speeds = Execution(**content["execution"]), content["execution_clips_per_s"]
-    else:
-        shape = (min(p.batch_size, len(clips)), model.in_channels, p.num_frames, p.crop_size, p.crop_size)
-        execution, speeds = choose(
-            model, shape, device=device, training=True, precision=p.precision, memory_format=p.memory_format
-        )
-    execution.apply_to(model.to(device))
-
-    cuda = device.type == "cuda"
-    loader = training_loader(clips, batch_size=p.batch_size, num_workers=p.num_workers, pin_memory=cuda)
-    optimizer = make_optimizer(p, groups)
-    schedule = Schedule(p, optimizer, steps_per_epoch=-(-len(loader) // p.accumulate))
-    job = Job(
-        p, device, classes, _mirrored_index(p, card, device), loader, val_table, validation_protocol(p), model, frozen,
-        optimizer, schedule, execution, speeds,
-    )  # fmt: skip
-    if content:
-        _pick_up(job, content)
-    return job
-
-
-def new_model(p, classes: list[str]) -> VideoModel:
-    """The network that `p.model` names, for clips of `p.modality`, randomly initialised. Raises ModelError."""
-    return create_from_spec(p.model, len(classes), in_channels=CHANNELS[p.modality])
-
-
-def _resume_path(p) -> Path | None:
-    """The checkpoint to go on from. With `never`, earlier checkpoints are put aside, not overwritten."""
-    folder = Path(p.run_dir) / "checkpoints"
-    last = folder / "last.pt"
-    if p.resume == "auto":
-        return last if last.is_file() else None
-    if p.resume == "never":
-        if folder.exists():
-            put_aside(folder)
-        return None
-    return Path(p.resume)
-
-
-def _require_same(p, classes: list[str], content: dict, path: Path) -> None:
-    """Going on with other parameters would be neither the old run nor a new one: refuse, naming them."""
-    if "optimizer" not in content:
-        raise CheckpointError(f"{path}: holds no optimiser state to go on from (a best.pt?); resume from last.pt")
-    mine, theirs = p.model_dump(), {**BEFORE, **content["params"]}
-    if "frozen_bn" in theirs:  # as it was called before
-        theirs["batch_norm"] = "frozen_layers" if theirs["frozen_bn"] else "tuned"
-    differ = [
-        f"{name} is {mine[name]!r}, was {value!r}"
-        for name, value in theirs.items()
-        if name in mine and name not in FREE_ON_RESUME and mine[name] != value
-    ]
-    if content["classes"] != classes:
-        differ.append(f"the table has {len(classes)} classes, the checkpoint {len(content['classes'])} or others")
-    if differ:
-        raise CheckpointError(
-            f"{path} is of a run with other parameters: {'; '.join(differ)}. "
-            "Use another run_dir, or resume: never to start again here (the old checkpoints are kept aside)"
-        )
-
-
-def _pick_up(job: Job, content: dict) -> None:
-    job.model.load_state_dict(content["state_dict"])
-    job.optimizer.load_state_dict(content["optimizer"])
-    job.schedule.load_state_dict(content["schedule"])
-    job.history = content["history"][: job.p.epochs]
-    job.failures = Counter({tuple(each[:-1]): each[-1] for each in content["failures"]})
-    restore_random_states(content["rng"])
-
-
-def _check_channels(p) -> None:
-    """What `p` says of a clip's channels must go together; what a checkpoint adds to `p` is known only now."""
-    channels, problems = CHANNELS[p.modality], []
-    for name in ("mean", "std"):
-        value = getattr(p, name)
-        if len(value) not in (1, channels):
-            problems.append(f"{name} is {value}, one number for all channels is needed")
-    if p.modality == "flow" and p.channel_order != "rgb":
-        problems.append(f"channel_order is {p.channel_order}, which is of colours; set rgb")
-    if problems:
-        raise DataError(f"modality {p.modality} has clips of {channels} channels: {'; '.join(problems)}")
-
-
-def _check_mirrored(p, card: Card) -> None:
-    """A mirrored `left` is a `right`: flipping would teach wrong labels where both are classes."""
-    if card.mirrored and p.flip_labels == "refuse":
-        one, other = next(iter(card.mirrored.items()))
-        more = f" (as would {len(card.mirrored) - 2} of the others)" if len(card.mirrored) > 2 else ""
-        raise DataError(
-            f"flip: true would turn {one!r} into {other!r}, another class{more}; set flip: false, "
-            "or flip_labels: swap to call the mirrored clips by the other name"
-        )
-    unknown = sorted({*card.mirrored, *card.mirrored.values()} - set(card.classes))
-    if unknown:
-        raise DataError(
-            f"flip_labels: swap: {', '.join(map(repr, unknown[:5]))} of the mirrored classes in dataset.json "
-            f"{'is' if len(unknown) == 1 else 'are'} not among the {len(card.classes)} classes; set flip: false"
-        )
-
-
-def _mirrored_index(p, card: Card, device: torch.device) -> torch.Tensor | None:
-    if not (p.flip and card.mirrored):
-        return None
-    places = {name: place for place, name in enumerate(card.classes)}
-    return torch.tensor([places[card.mirrored.get(name, name)] for name in card.classes], device=device)

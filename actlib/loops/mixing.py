@@ -26,15 +26,13 @@ class Targets:
         """The class with the larger share in each clip: int64 (B). Training accuracy is measured against it."""
         return self.labels if self.share >= 0.5 else self.partners
 
-    def soft(self, num_classes: int) -> torch.Tensor:
-        """The shares of the classes in each clip: float32 (B, num_classes), a row sums to 1."""
+    def of(self, num_classes: int) -> torch.Tensor:
+        """The target of a loss such as torch's cross-entropy: the labels, int64 (B), where nothing is mixed, else the
+        shares of the classes in each clip: float32 (B, num_classes), a row sums to 1."""
+        if self.share == 1:
+            return self.labels
         labels, partners = (F.one_hot(each, num_classes).float() for each in (self.labels, self.partners))
         return labels.mul_(self.share).add_(partners, alpha=1 - self.share)
-
-    def loss(self, logits: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
-        """The mean cross-entropy of float logits (B, num_classes)."""
-        target = self.labels if self.share == 1 else self.soft(logits.shape[1])
-        return F.cross_entropy(logits, target, label_smoothing=label_smoothing)
 
 
 def mix(clips: torch.Tensor, labels: torch.Tensor, *, mixup: float, cutmix: float, rng: np.random.Generator) -> Targets:

@@ -1,82 +1,74 @@
-"""The optimiser and the course of its learning rate, from parameters as in `params.TrainParams`."""
+"""The optimiser and the course of its learning rate, from the parameters of notebook 02 or 03."""
 
 import math
 
+import numpy as np
 import torch
-from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from actlib.loops.finetune import parameter_groups
+from actlib.models import VideoModel
+from actlib.params import TrainingParams
 
 
-def make_optimizer(p, parameters: list[nn.Parameter] | list[dict]) -> torch.optim.Optimizer:
-    """SGD with momentum, dampening and Nesterov's variant, or AdamW, over the trainable parameters: a list of them,
-    or groups with a learning rate each (see `finetune.parameter_groups`).
+def make_optimizer(p: TrainingParams, model: VideoModel) -> torch.optim.Optimizer:
+    """SGD with momentum, dampening and Nesterov's variant, or AdamW, over the trainable parameters of `model` (see
+    `finetune.parameter_groups`). Raises ModelError for rates of modules that are not there.
 
     The fused implementations do a step in one pass over the weights: twice as fast on a CPU for 11 million of them.
     """
-    if p.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=p.lr,
-            momentum=p.momentum,
-            dampening=p.dampening,
-            nesterov=p.nesterov,
-            weight_decay=p.weight_decay,
-            fused=True,
-        )
-    return torch.optim.AdamW(parameters, lr=p.lr, weight_decay=p.weight_decay, fused=True)
+    groups, common = parameter_groups(model, p), {"lr": p.lr, "weight_decay": p.weight_decay, "fused": True}
+    if p.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=p.momentum, dampening=p.dampening, nesterov=p.nesterov, **common)
 
 
-class Schedule:
-    """lr = base · warm-up · decay, set before each optimiser step; call `end_epoch` after each validation.
+def rate_factor(p: TrainingParams, steps_per_epoch: int, step: int) -> float:
+    """The learning rate of optimiser step `step`, counted from 0, by `p.lr`; of `plateau` without what it takes off.
 
-    The base is `p.lr`, and for a group with a rate of its own that rate.
-
-    Warm-up rises linearly over `warmup_epochs`. Decay: `constant` 1; `multistep` gamma for each milestone passed;
-    `cosine` from 1 to 0 over the steps after warm-up (Loshchilov & Hutter, 2017, without restarts); `plateau`
-    gamma each time the validation loss has not been beaten for more than `patience` epochs.
+    Warm-up rises linearly over `warmup_epochs`. After it: `constant` and `plateau` 1; `multistep` gamma for each
+    milestone passed; `cosine` from 1 to 0 over the steps that are left (Loshchilov & Hutter, 2017, no restarts).
     """
+    warmup = p.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if p.schedule == "cosine":
+        share = (step - warmup) / max(1.0, p.epochs * steps_per_epoch - warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    if p.schedule == "multistep":
+        return p.gamma ** sum(step // steps_per_epoch >= milestone for milestone in p.milestones)
+    return 1.0
 
-    def __init__(self, p, optimizer: torch.optim.Optimizer, steps_per_epoch: int):
-        self.p, self.optimizer, self.steps_per_epoch = p, optimizer, steps_per_epoch
-        self.step_count, self.plateau = 0, 1.0
-        self.best_loss, self.bad_epochs = math.inf, 0
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])  # torch's own name for the rate that a schedule scales
 
-    def factor(self, step: int) -> float:
-        """lr / base at optimiser step `step`, counted from 0."""
-        warmup = self.p.warmup_epochs * self.steps_per_epoch
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if self.p.schedule == "cosine":
-            total = self.p.epochs * self.steps_per_epoch
-            return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
-        if self.p.schedule == "multistep":
-            epoch = step // self.steps_per_epoch
-            return self.p.gamma ** sum(epoch >= milestone for milestone in self.p.milestones)
-        return self.plateau
+def learning_rates(p: TrainingParams, steps_per_epoch: int) -> np.ndarray:
+    """The rate of every step of the run: float64 (epochs · steps_per_epoch,)."""
+    return p.lr * np.array([rate_factor(p, steps_per_epoch, step) for step in range(p.epochs * steps_per_epoch)])
 
-    def before_step(self) -> float:
-        """Set the learning rates of the next optimiser step; returns that of parameters without a rate of their own."""
-        factor = self.factor(self.step_count)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        self.step_count += 1
-        return self.p.lr * factor
 
-    def end_epoch(self, val_loss: float) -> None:
-        if self.p.schedule != "plateau":
-            return
-        if val_loss < self.best_loss:
-            self.best_loss, self.bad_epochs = val_loss, 0
-            return
-        self.bad_epochs += 1
-        if self.bad_epochs > self.p.patience:
-            self.plateau, self.bad_epochs = self.plateau * self.p.gamma, 0
+def make_schedule(
+    p: TrainingParams, optimizer: torch.optim.Optimizer, steps_per_epoch: int
+) -> tuple[LambdaLR, ReduceLROnPlateau | None]:
+    """The schedule, to be stepped after each optimiser step, which scales the rate of every group of `optimizer`; and
+    for `plateau` what is to be stepped with each validation loss (then call `set_rates`): gamma once it has not been
+    beaten for more than `patience` epochs."""
+    plateau = None
+    if p.schedule == "plateau":  # over a rate of 1, so that it holds the factor by which the schedule goes down
+        one = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        plateau = ReduceLROnPlateau(one, factor=p.gamma, patience=p.patience, threshold=0, eps=0)
 
-    def state_dict(self) -> dict:
-        names = ("step_count", "plateau", "best_loss", "bad_epochs")
-        return {name: getattr(self, name) for name in names}
+    def factor(step: int) -> float:
+        return rate_factor(p, steps_per_epoch, step) * (plateau.optimizer.param_groups[0]["lr"] if plateau else 1.0)
 
-    def load_state_dict(self, state: dict) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+    return LambdaLR(optimizer, factor), plateau
+
+
+def set_rates(schedule: LambdaLR) -> None:
+    """Give each group the rate of the present step: after a plateau, or a resume with another number of epochs."""
+    for group, base, factor in zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas):
+        group["lr"] = base * factor(schedule.last_epoch)
+
+
+def rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the parameters that have none of their own."""
+    groups = optimizer.param_groups
+    return next((group for group in groups if group.get("name") == "rest"), groups[0])["lr"]

@@ -9,8 +9,7 @@ from torch import nn
 from actlib.__main__ import main
 from actlib.compute.export import ExportError, export_onnx, export_program
 from actlib.models import create_from_spec
-from actlib.models.weights.checkpoint import save_checkpoint
-from actlib.models.weights.convert import content
+from actlib.models.weights.checkpoint import network_content, save_checkpoint
 
 SHAPE = (3, 4, 32, 32)
 SPECS = ["resnet10 widen_factor=0.125 shortcut=A", "mobilenetv2 width_mult=0.2", "tam_resnet18 width_mult=0.125"]
@@ -51,7 +50,7 @@ def test_a_checkpoint_by_the_command_line(tmp_path, capsys):
     how = {"num_frames": 4, "frame_stride": 1, "short_side": 40, "crop_size": 32, "channel_order": "bgr"}
     how |= {"mean": [0.5] * 3, "std": [0.25] * 3}
     model = network(SPECS[0])
-    save_checkpoint(tmp_path / "a.pt", content(model, list("abcde"), how, "nowhere"))
+    save_checkpoint(tmp_path / "a.pt", network_content(model, list("abcde"), how))
     assert main(["export", str(tmp_path / "a.pt"), str(tmp_path / "a.pt2"), "--num-frames", "2"]) == 0
     printed = capsys.readouterr().out
     assert "clips (B, 3, 2, 32, 32) to logits (B, 5)" in printed and "bgr, mean 0.5 0.5" in printed

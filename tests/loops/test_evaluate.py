@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 from torch import nn
 
-from actlib.analysis.results import fusion, val_json
-from actlib.analysis.results.fusion import Scores
+from actlib.analysis.results import val_json
 from actlib.compute.device import pick_device, to_float
 from actlib.compute.execution import Execution
 from actlib.datasets.clips.loaders import EvaluationViews
 from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.show import pictures
 from actlib.datasets.clips.transforms import as_clip
-from actlib.datasets.dataset_info import Card
+from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import COLUMNS, class_names, read_table, rows_of
-from actlib.datasets.video.flow_folders import pictures
 from actlib.datasets.video.reader import read_frames
-from actlib.loops.evaluate import NOT_FINITE, evaluate, frames_of, network_of, protocols_of
+from actlib.loops.evaluate import NOT_FINITE, score_views
+from actlib.loops.prepare import evaluation_network, evaluation_protocols
 from actlib.models import WeightsError, create_model
 from actlib.models.weights.checkpoint import CheckpointError
 from actlib.models.weights.convert import convert
@@ -31,6 +31,15 @@ from actlib.params import VideoAccuracyParams
 SIZE = {"num_frames": 8, "frame_stride": 2, "short_side": 32, "crop_size": 32}
 CLIP, VIDEO = Protocol("clip", **SIZE), Protocol("video", **SIZE)
 HOW = {"mean": [0.5] * 3, "std": [0.25] * 3, "device": torch.device("cpu")}
+
+
+def evaluate(model, videos, classes, protocols, *, modality="rgb", **how):
+    return score_views(model, EvaluationViews(videos, classes, protocols, modality=modality), **how)
+
+
+def network_of(checkpoint, info, class_list=""):
+    p = VideoAccuracyParams.build({"checkpoint": str(checkpoint), "class_list": str(class_list)}, "test")
+    return evaluation_network(p, info)
 
 
 class Brightness(nn.Module):
@@ -53,7 +62,7 @@ def test_a_prediction_is_the_mean_over_its_views(videos):
     assert found["video"].table["views"].tolist() == [2] * 16 and found["clip"].table["views"].tolist() == [1] * 16
     alone = evaluate(model, videos, classes, {"video": VIDEO}, batch_size=64, num_workers=1, **HOW)["video"]
     np.testing.assert_allclose(alone.scores, found["video"].scores, atol=1e-6)  # whatever shares a batch
-    views = EvaluationViews(videos, classes, [VIDEO])[3].clips
+    views = EvaluationViews(videos, classes, {"video": VIDEO})[3].clips
     scores = model(to_float(views, torch.device("cpu"), mean=HOW["mean"], std=HOW["std"], execution=Execution()))
     np.testing.assert_allclose(found["video"].scores[3], scores.softmax(1).mean(0).numpy(), atol=1e-6)
 
@@ -80,7 +89,7 @@ def test_an_undecodable_video_is_wrong_and_listed(videos, tmp_path):
     row = result.table.iloc[right]
     assert "0 bytes" in row["error"] and row["prediction"] == "" and not row["correct"] and row["views"] == 0
     assert result.table["rank"].isna().sum() == 1 and np.isnan(result.scores[right]).all()
-    assert result.num_decoded == 15 and len(result.table) == 16
+    assert result.num_scored == 15 and len(result.table) == 16
     assert result.top(5) == pytest.approx(whole.top(5) - 100 / 16)
     assert result.table.drop(right).equals(whole.table.drop(right))
 
@@ -90,15 +99,13 @@ def test_val_json_has_the_references_layout(videos, tmp_path):
     videos.loc[0, "path"] = str(tmp_path / "broken.mp4")
     classes = class_names(videos)
     result = evaluate(Brightness(), videos, classes, {"video": VIDEO}, **HOW)["video"]
-    labels = videos["label"].tolist()
-    scores = Scores("run", videos["video_id"].tolist(), labels, classes, result.scores, "", "validation")
-    content = json.loads(json.dumps(fusion.val_json(scores)))
+    content = json.loads(json.dumps(val_json.content_of(result)))
     assert set(content) == {"results"} and set(content["results"]) == set(videos["video_id"][1:])
     entries = content["results"][videos["video_id"][1]]
     assert len(entries) == 8 and entries[0]["label"] == result.table["prediction"][1]
     assert entries == sorted(entries, key=lambda entry: -entry["score"])
     (tmp_path / "val.json").write_text(json.dumps(content))
-    read, truth = val_json.read_results(tmp_path / "val.json"), fusion.truth_of(scores)
+    read, truth = val_json.read_results(tmp_path / "val.json"), val_json.truth_of(result)
     for k in (1, 5):  # counted by the references' rule it is the same number
         found = val_json.video_accuracy(read, truth, "hit_at_k", k)
         assert found.percent == result.top(k) and (found.videos, found.expected) == (16, 16)
@@ -110,7 +117,7 @@ def test_logits_are_averaged_where_the_protocol_says_so(videos):
     protocols = {"clip": CLIP, "softmax": VIDEO, "logits": Protocol("video", **SIZE, average="logits")}
     found = evaluate(model, videos, classes, protocols, batch_size=3, **HOW)
     for row in range(2):
-        views = EvaluationViews(videos, classes, [VIDEO])[row].clips
+        views = EvaluationViews(videos, classes, {"video": VIDEO})[row].clips
         logits = model(to_float(views, torch.device("cpu"), mean=HOW["mean"], std=HOW["std"], execution=Execution()))
         np.testing.assert_allclose(found["logits"].scores[row], logits.mean(0).softmax(0).numpy(), atol=1e-6)
         np.testing.assert_allclose(found["softmax"].scores[row], logits.softmax(1).mean(0).numpy(), atol=1e-6)
@@ -126,7 +133,7 @@ def test_scores_that_are_no_numbers_are_wrong_and_named(videos):
 
     result = evaluate(Diverged(), videos, class_names(videos), {"clip": CLIP}, **HOW)["clip"]
     lost = result.table["error"] == NOT_FINITE
-    assert 0 < lost.sum() < 16 and result.num_decoded == 16 - lost.sum()
+    assert 0 < lost.sum() < 16 and result.num_scored == 16 - lost.sum()
     assert not result.table["correct"][lost].any() and result.table["rank"][lost].isna().all()
     assert result.top(8) == 100 * (1 - lost.mean()) and np.isnan(result.scores[lost]).all()
 
@@ -149,8 +156,10 @@ def test_optical_flow_is_evaluated_with_its_ten_channels(tmp_path):
 
     how = {**HOW, "mean": [0.5], "std": [0.226], "modality": "flow"}
     result = evaluate(Channels(), table, ["left", "right"], {"video": VIDEO}, **how)["video"]
-    assert result.num_decoded == 2 and {shape[1:] for shape in seen} == {(10, 8, 32, 32)}
-    shown = frames_of(table.assign(start=2, end=10), 4, modality="flow")
+    assert result.num_scored == 2 and {shape[1:] for shape in seen} == {(10, 8, 32, 32)}
+    shown = EvaluationViews(
+        table.assign(start=2, end=10), ["left", "right"], {"video": VIDEO}, modality="flow"
+    ).pictures(["left", "right"], 4)
     segment = pictures(as_clip(read_frames(tmp_path / "left", [2, 4, 6, 8], modality="flow")))
     assert len(shown) == 2 and np.array_equal(shown[0], segment)  # of the segment, evenly spread
 
@@ -161,9 +170,12 @@ def test_the_models_mode_is_put_back(videos):
     assert model.training and np.array_equal(first.scores, second.scores)
 
 
+NOTHING_MIRRORED = DatasetInfo("two", "Two", ["a", "b"])
+
+
 def asked(**values) -> dict[str, str]:
     p = VideoAccuracyParams.build({**SIZE, **values}, "test")
-    return {name: str(protocol) for name, protocol in protocols_of(p).items()}
+    return {name: str(protocol) for name, protocol in evaluation_protocols(p, NOTHING_MIRRORED).items()}
 
 
 def test_protocols_come_from_the_parameters():
@@ -177,9 +189,10 @@ def test_protocols_come_from_the_parameters():
     assert strided["clip"] == f"{clip}, short videos looped before the stride"
     assert strided["video"].startswith("all clips in steps of 8 frames") and "logits averaged" in strided["video"]
     ten = VideoAccuracyParams.build({**SIZE, "num_crops": 10}, "test")
-    assert protocols_of(ten)["video"].num_crops == 10
+    assert evaluation_protocols(ten, NOTHING_MIRRORED)["video"].num_crops == 10
     with pytest.raises(DataError, match="five of them are mirrored, and a mirrored 'left' is another class"):
-        protocols_of(ten, {"left": "right", "right": "left"})
+        mirrored = {"left": "right", "right": "left"}
+        evaluation_protocols(ten, DatasetInfo("two", "Two", ["left", "right"], mirrored=mirrored))
 
 
 def test_published_weights_take_the_classes_of_the_table(tmp_path, capsys):
@@ -189,18 +202,19 @@ def test_published_weights_take_the_classes_of_the_table(tmp_path, capsys):
     source = create_model("shufflenetv2", 27, width_mult=0.25).eval()
     torch.save({"state_dict": {f"module.{key}": value for key, value in source.state_dict().items()}}, path)
     names = [f"gesture {number}" for number in range(27)][::-1]  # not in the order of the alphabet
-    model, checkpoint = network_of(str(path), Card("jester", "Jester", names))
-    assert checkpoint["classes"] == names and not model.training
+    model, classes = network_of(path, DatasetInfo("jester", "Jester", names))
+    assert classes == names
+    model.eval()
     assert "0 'gesture 26' to 26 'gesture 0'" in capsys.readouterr().out
-    assert checkpoint["preprocessing"]["modality"] == "rgb" and checkpoint["preprocessing"]["frame_stride"] == 2
+    assert model.preprocessing["modality"] == "rgb" and model.preprocessing["frame_stride"] == 2
     clips = torch.randn(1, 3, 16, 64, 64)
     torch.testing.assert_close(model(clips), source(clips))
-    assert network_of(str(path), Card("jester", "Jester", names), "sorted")[1]["classes"] == sorted(names)
-    few = Card("few", "Few", names[:3])
+    assert network_of(str(path), DatasetInfo("jester", "Jester", names), "sorted")[1] == sorted(names)
+    few = DatasetInfo("few", "Few", names[:3])
     with pytest.raises(CheckpointError, match="a network of 27 classes, and few has 3; their names are not known"):
         network_of(str(path), few)
     (tmp_path / "classes.txt").write_text("\n".join(f"{n} {name}" for n, name in enumerate(names)))
-    assert network_of(str(path), few, str(tmp_path / "classes.txt"))[1]["classes"] == names
+    assert network_of(str(path), few, tmp_path / "classes.txt")[1] == names
     with pytest.raises(WeightsError, match="neither a file, nor in"):
         network_of(str(tmp_path / "none.pth"), few)
 
@@ -208,25 +222,23 @@ def test_published_weights_take_the_classes_of_the_table(tmp_path, capsys):
 def test_weights_of_nobody_and_a_converted_checkpoint_without_names(tmp_path):
     spec = "resnet10 widen_factor=0.125"
     torch.save(create_model("resnet10", 5, widen_factor=0.125).state_dict(), tmp_path / "mine.pth")
-    card = Card("five", "Five", list("abcde"))
+    card = DatasetInfo("five", "Five", list("abcde"))
     with pytest.raises(CheckpointError, match="nothing tells the mean and std.*weights convert"):
         network_of(str(tmp_path / "mine.pth"), card)
     (tmp_path / "names.txt").write_text("v\nw\nx\ny\nz\n")
     for options, classes in (({}, "abcde"), ({"classes": tmp_path / "names.txt"}, "vwxyz")):
         convert(tmp_path / "mine.pth", tmp_path / "ours.pt", spec=spec, say=lambda _: None, **options)
-        assert network_of(str(tmp_path / "ours.pt"), card)[1]["classes"] == list(classes)  # its own are its own
+        assert network_of(str(tmp_path / "ours.pt"), card)[1] == list(classes)  # its own are its own
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_clips_become_float_on_the_device(memory_format):
     clips = torch.randint(0, 256, (3, 4, 3, 6, 5), dtype=torch.uint8)
-    flip = torch.tensor([False, True, False])
     how = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 1.0]}
     execution = Execution("float32", memory_format)
-    found = to_float(clips, torch.device("cpu"), **how, execution=execution, flip=flip)
+    found = to_float(clips, torch.device("cpu"), **how, execution=execution)
     want = clips.permute(0, 2, 1, 3, 4).float() / 255
     want = (want - torch.tensor(how["mean"]).view(3, 1, 1, 1)) / torch.tensor(how["std"]).view(3, 1, 1, 1)
-    want[1] = want[1].flip(-1)
     torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
     layout = torch.channels_last_3d if memory_format == "channels_last" else torch.contiguous_format
     assert found.is_contiguous(memory_format=layout)

@@ -7,10 +7,8 @@ from torch.nn import functional as F
 from vectors import create_on_meta
 
 from actlib.datasets.table import class_names, read_table
-from actlib.loops import finetune
-from actlib.loops.job import prepare
-from actlib.loops.optim import Schedule, make_optimizer
-from actlib.loops.train import train
+from actlib.loops import finetune, prepare, train
+from actlib.loops.optim import make_optimizer, make_schedule, rate, rate_factor
 from actlib.models import ModelError, WeightsError, create_from_spec, create_model, list_models
 from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 from actlib.params import FinetuneParams, ParamsError
@@ -38,15 +36,14 @@ def first_step(spec: str, **more) -> tuple[dict, dict, dict]:
     torch.manual_seed(0)
     model = create_from_spec(spec, 5)
     p = params(**more)
-    norms, groups = finetune.freeze(model, p), finetune.parameter_groups(model, p)
-    optimizer = make_optimizer(p, groups)
-    schedule = Schedule(p, optimizer, steps_per_epoch=10)
+    norms = finetune.freeze(model, p)
+    optimizer = make_optimizer(p, model)
+    make_schedule(p, optimizer, steps_per_epoch=10)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train()
     for norm in norms:
         norm.eval()
     F.cross_entropy(model(torch.randn(4, 3, 4, 32, 32)), torch.arange(4)).backward()
-    schedule.before_step()
     optimizer.step()
     return before, model.state_dict(), {name: w.grad for name, w in model.named_parameters()}
 
@@ -177,12 +174,15 @@ def test_the_first_update_is_the_groups_rate_times_the_gradient(factors):
 
 def test_the_schedule_scales_every_group():
     model, p = create_from_spec(TINY, 5), params(lr=0.1, lr_factors=["head=10"], warmup_epochs=1, epochs=4)
-    optimizer = make_optimizer(p, finetune.parameter_groups(model, p))
-    schedule = Schedule(p, optimizer, steps_per_epoch=5)
+    optimizer = make_optimizer(p, model)
+    schedule, _ = make_schedule(p, optimizer, steps_per_epoch=5)
     for step in range(20):
-        assert schedule.before_step() == pytest.approx(0.1 * schedule.factor(step))
+        factor = rate_factor(p, 5, step)
+        assert rate(optimizer) == pytest.approx(0.1 * factor)
         rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-        assert rates == pytest.approx({"rest": 0.1 * schedule.factor(step), "fc": schedule.factor(step)})
+        assert rates == pytest.approx({"rest": 0.1 * factor, "fc": factor})
+        optimizer.step()
+        schedule.step()
 
 
 def test_the_overview_tells_what_is_trained():
@@ -276,7 +276,7 @@ def tuning(table, run_dir, pretrained, **more) -> FinetuneParams:
 
 
 def weights(run_dir) -> dict:
-    return read_checkpoint(run_dir / "checkpoints" / "last.pt")["state_dict"]
+    return read_checkpoint(run_dir / "checkpoints" / "last.pt").state
 
 
 def test_the_head_its_dropout_and_the_clips(start, finetune_table, tmp_path):
@@ -287,7 +287,7 @@ def test_the_head_its_dropout_and_the_clips(start, finetune_table, tmp_path):
     job.set_training_mode()
     assert job.model.dropout.training and not job.model.bn1.training
     assert job.normalisation == {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "channel_order": "bgr"}
-    assert job.content()["preprocessing"] == read_checkpoint(start)["preprocessing"]
+    assert job.preprocessing == {"modality": "rgb"} | read_checkpoint(start).content["preprocessing"]
     assert prepare(tuning(finetune_table, tmp_path, start)).model.dropout.p == 0  # the network's own
     by_hand = prepare(tuning(finetune_table, tmp_path, start, channel_order="rgb", crop_size=24))
     assert by_hand.normalisation["channel_order"] == "rgb" and by_hand.p.crop_size == 24
@@ -300,16 +300,17 @@ def test_the_same_classes_keep_their_head(motion_table, tmp_path):
     classes = class_names(read_table(motion_table))
     source = write_start(tmp_path / "same.pt", TINY, classes)
     p = tuning(motion_table, tmp_path, tmp_path / "same.pt", head_dropout=0.4)
-    model = finetune.pretrained_model(p, classes)
+    model = finetune.open_pretrained(p, classes)
+    p = finetune.inherit_preprocessing(p, model, p.pretrained)
+    finetune.fit_to_data(model, p, classes)
     assert torch.equal(model.fc.weight, source.fc.weight) and model.dropout.p == 0.4
-    p = finetune.inherit_preprocessing(p)
     assert (p.num_frames, p.mean, p.channel_order) == (4, [0.4, 0.5, 0.6], "rgb")  # an older file names no order
 
 
 def test_a_run_moves_the_weights_that_it_says(start, finetune_table, tmp_path):
     def changed(name, **more):
-        list(train(tuning(finetune_table, tmp_path / name, start, **more)))
-        before, after = read_checkpoint(start)["state_dict"], weights(tmp_path / name)
+        list(train(prepare(tuning(finetune_table, tmp_path / name, start, **more))))
+        before, after = read_checkpoint(start).state, weights(tmp_path / name)
         moved = (
             key for key in before if not before[key].is_floating_point() or not torch.equal(before[key], after[key])
         )
@@ -324,21 +325,22 @@ def test_a_run_moves_the_weights_that_it_says(start, finetune_table, tmp_path):
 def test_going_on_with_groups_gives_the_same_weights(start, finetune_table, tmp_path):
     more = {"train_from": "layer3", "lr_factors": ["layer4=0.5", "head=3"], "batch_norm": "frozen", "lr": 0.01}
     more |= {"optimizer": "sgd", "momentum": 0.9, "schedule": "constant", "head_dropout": 0.2}
-    list(train(tuning(finetune_table, tmp_path / "whole", start, **more, epochs=3)))
-    list(train(tuning(finetune_table, tmp_path / "broken", start, **more, epochs=1)))
-    rows = list(train(tuning(finetune_table, tmp_path / "broken", start, **more, epochs=3)))
+    list(train(prepare(tuning(finetune_table, tmp_path / "whole", start, **more, epochs=3))))
+    list(train(prepare(tuning(finetune_table, tmp_path / "broken", start, **more, epochs=1))))
+    rows = list(train(prepare(tuning(finetune_table, tmp_path / "broken", start, **more, epochs=3))))
     assert [row["epoch"] for row in rows] == [1, 2, 3] and {row["lr"] for row in rows} == {0.01}
     whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     with pytest.raises(CheckpointError, match=r"lr_factors is \['head=1'\], was \['layer4=0.5', 'head=3'\]"):
-        next(train(tuning(finetune_table, tmp_path / "broken", start, **{**more, "lr_factors": ["head=1"]}, epochs=3)))
+        prepare(tuning(finetune_table, tmp_path / "broken", start, **{**more, "lr_factors": ["head=1"]}, epochs=3))
 
 
 def test_a_checkpoint_from_before_these_parameters_can_be_gone_on_from(start, finetune_table, tmp_path):
     p = tuning(finetune_table, tmp_path, start, channel_order="rgb", train_from="head")
-    list(train(p))
+    list(train(prepare(p)))
     path = tmp_path / "checkpoints" / "last.pt"
-    content = read_checkpoint(path)
+    last = read_checkpoint(path)
+    content = {**last.content, "state_dict": last.state}
     for name in ("channel_order", "lr_factors", "head_dropout", "batch_norm", "modality", "mixup", "sampling"):
         del content["params"][name]
     del content["preprocessing"]["channel_order"], content["preprocessing"]["modality"]
@@ -362,7 +364,8 @@ def test_weights_alone_do_not_tell_the_clips(finetune_table, tmp_path):
     p = tuning(finetune_table, tmp_path, tmp_path / "w.pth", model="resnet10", num_frames=4, crop_size=32)
     with pytest.raises(CheckpointError, match="set frame_stride, short_side, mean, std, channel_order"):
         prepare(p)
-    model = finetune.pretrained_model(p, ["a", "b", "c"])  # its width from its layers; its classes have no names
+    model = finetune.open_pretrained(p, ["a", "b", "c"])  # its width from its layers; its classes have no names
+    finetune.fit_to_data(model, p.model_copy(update={"modality": "rgb"}), ["a", "b", "c"])
     assert model.spec == "resnet10 widen_factor=0.25" and torch.equal(model.conv1.weight, source.conv1.weight)
     assert not torch.equal(model.fc.weight, source.fc.weight)
     with pytest.raises(WeightsError, match="nothing.pth: neither a file"):

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from actlib.compute.device import to_float
 from actlib.compute.execution import Execution
+from actlib.datasets.clips.transforms import mirror
 from actlib.loops.mixing import Targets, mix
 
 
@@ -21,7 +22,8 @@ def test_without_either_nothing_happens():
     targets = mix(clips, labels, mixup=0, cutmix=0, rng=np.random.default_rng(0))
     assert torch.equal(clips, batch()[0]) and targets == Targets(labels, labels) and targets.share == 1
     logits = torch.randn(6, 20)
-    assert torch.equal(targets.loss(logits, 0.1), F.cross_entropy(logits, labels, label_smoothing=0.1))
+    found = F.cross_entropy(logits, targets.of(20), label_smoothing=0.1)
+    assert torch.equal(found, F.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
@@ -109,24 +111,27 @@ def test_with_both_each_batch_takes_one_by_its_seed_alone():
 def test_soft_targets(smoothing):
     labels, partners = torch.tensor([0, 1, 2]), torch.tensor([2, 1, 0])
     targets = Targets(labels, partners, 0.3)
-    soft = targets.soft(4)
+    soft = targets.of(4)
     assert soft.tolist() == [pytest.approx(row) for row in ([0.3, 0, 0.7, 0], [0, 1, 0, 0], [0.7, 0, 0.3, 0])]
     assert torch.equal(targets.dominant, partners) and torch.equal(Targets(labels, partners, 0.5).dominant, labels)
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     losses = [F.cross_entropy(logits, each, label_smoothing=smoothing) for each in (labels, partners)]
-    torch.testing.assert_close(targets.loss(logits, smoothing), 0.3 * losses[0] + 0.7 * losses[1])
+    found = F.cross_entropy(logits, targets.of(4), label_smoothing=smoothing)
+    torch.testing.assert_close(found, 0.3 * losses[0] + 0.7 * losses[1])
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 def test_a_mirrored_clip_of_flow_moves_the_other_way(memory_format):
     clips = torch.randint(0, 256, (2, 4, 10, 6, 5), dtype=torch.uint8)
     kept = clips.clone()
-    how = {"mean": [0.5], "std": [0.226], "execution": Execution("float32", memory_format), "modality": "flow"}
-    found = to_float(clips, torch.device("cpu"), flip=torch.tensor([False, True]), **how)
+    how = {"mean": [0.5], "std": [0.226], "execution": Execution("float32", memory_format)}
+    cpu, flip = torch.device("cpu"), torch.tensor([False, True]).view(-1, 1, 1, 1, 1)
+    found = to_float(torch.where(flip, mirror(clips), clips), cpu, **how)
     assert torch.equal(clips, kept)
     turned = clips[1].flip(-1)
     turned[:, ::2] = 255 - turned[:, ::2]
     expected = torch.stack([clips[0], turned]).transpose(1, 2).float() / 255
     torch.testing.assert_close(found, (expected - 0.5) / 0.226, rtol=1e-5, atol=1e-5)
-    rgb = to_float(clips[:, :, :3], torch.device("cpu"), flip=torch.tensor([False, True]), **how | {"modality": "rgb"})
+    torch.testing.assert_close(mirror(clips.float() / 255), mirror(clips).float() / 255, rtol=1e-5, atol=1e-6)
+    rgb = to_float(mirror(clips[:, :, :3]), cpu, **how)
     torch.testing.assert_close(rgb[1], ((clips[1, :, :3].transpose(0, 1).flip(-1) / 255) - 0.5) / 0.226)

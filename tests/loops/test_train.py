@@ -10,74 +10,44 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from training import TINY, assert_same_weights, content, params, run, weights
 
 from actlib.compute.device import to_float
 from actlib.compute.execution import Execution
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import read_table, write_table
-from actlib.loops.evaluate import evaluate, protocols_of
-from actlib.loops.optim import Schedule, make_optimizer
-from actlib.loops.train import TrainingError, train
-from actlib.models.weights.checkpoint import CheckpointError, model_from_checkpoint, read_checkpoint
+from actlib.loops import TrainingError, evaluate, prepare
+from actlib.loops.optim import learning_rates, make_optimizer, make_schedule, rate, set_rates
+from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint
 from actlib.params import FinetuneParams, TrainParams, VideoAccuracyParams
-
-TINY = {
-    "model": "resnet10 widen_factor=0.0625 conv1_t_size=3",
-    "num_frames": 4,
-    "frame_stride": 4,
-    "short_side": 32,
-    "crop_size": 32,
-    "flip": False,
-    "batch_size": 8,
-    "epochs": 2,
-    "optimizer": "sgd",
-    "lr": 0.01,
-    "num_workers": 0,
-    "precision": "float32",
-    "memory_format": "contiguous",
-}
-
-
-def params(motion_table, run_dir, **more) -> TrainParams:
-    return TrainParams.build({**TINY, "table": str(motion_table), "run_dir": str(run_dir), **more}, "test")
-
-
-def weights(run_dir, name="last.pt"):
-    return read_checkpoint(run_dir / "checkpoints" / name)["state_dict"]
-
-
-def assert_same_weights(one, other):
-    assert list(one) == list(other)
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
 
 
 def test_rows_and_checkpoints(motion_table, tmp_path):
-    rows = list(train(params(motion_table, tmp_path, checkpoint_every=2, epochs=3)))
+    rows = run(params(motion_table, tmp_path, checkpoint_every=2, epochs=3))
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
         assert 0 <= row["top1"] <= row["top5"] <= 100 and 0 <= row["val_top1"] <= row["val_top5"] <= 100
         assert row["loss"] > 0 and row["val_loss"] > 0 and row["clips_per_s"] > 0 and 0 <= row["data_wait"] <= 1
         assert row["replaced"] == 0 and row["val_videos"] == 16
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.pt", "epoch_0002.pt", "last.pt"]
-    last = read_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    last = content(tmp_path / "checkpoints" / "last.pt")
     assert last["epoch"] == 3 and last["history"] == rows and last["classes"][0] == "clockwise"
     assert last["preprocessing"]["crop_size"] == 32 and last["execution"]["precision"] == "float32"
-    best = read_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    best = content(tmp_path / "checkpoints" / "best.pt")
     assert "optimizer" not in best and best["history"][-1]["val_top1"] == max(row["val_top1"] for row in rows)
 
 
 def test_it_learns(motion_table, tmp_path):
     more = {"epochs": 25, "optimizer": "adamw", "lr": 0.005, "crop": "center", "model": "resnet10 widen_factor=0.125"}
-    rows = list(train(params(motion_table, tmp_path, **more)))
+    rows = run(params(motion_table, tmp_path, **more))
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"] and rows[-1]["top1"] > 60  # 24 videos by heart
 
 
 SCRIPT = """
 import sys, json
-from actlib.loops.train import train
+from actlib.loops import prepare, train
 from actlib.params import TrainParams
-for row in train(TrainParams.build(json.loads(sys.argv[1]), "test")):
+for row in train(prepare(TrainParams.build(json.loads(sys.argv[1]), "test"))):
     print("epoch", row["epoch"], flush=True)
 """
 
@@ -96,29 +66,29 @@ def test_a_killed_run_ends_with_the_same_weights(motion_table, tmp_path, num_wor
             os.killpg(process.pid, signal.SIGKILL)
             break
     process.wait()
-    done = read_checkpoint(tmp_path / "broken" / "checkpoints" / "last.pt")["epoch"]
+    done = content(tmp_path / "broken" / "checkpoints" / "last.pt")["epoch"]
     assert done in (2, 3)  # killed before the end
-    uninterrupted, resumed = list(train(whole)), list(train(broken))
+    uninterrupted, resumed = run(whole), run(broken)
     assert_same_weights(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
     same = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr")
     assert [[row[name] for name in same] for row in resumed] == [[row[name] for name in same] for row in uninterrupted]
 
 
 def test_resuming_with_other_parameters_is_refused(motion_table, tmp_path):
-    list(train(params(motion_table, tmp_path, epochs=1)))
+    run(params(motion_table, tmp_path, epochs=1))
     with pytest.raises(CheckpointError, match=r"lr is 0.02, was 0.01.*Use another run_dir, or resume: never"):
-        next(train(params(motion_table, tmp_path, lr=0.02)))
-    rows = list(train(params(motion_table, tmp_path, epochs=2)))  # more epochs are fine
+        prepare(params(motion_table, tmp_path, lr=0.02))
+    rows = run(params(motion_table, tmp_path, epochs=2))  # more epochs are fine
     assert [row["epoch"] for row in rows] == [1, 2]
-    list(train(params(motion_table, tmp_path, epochs=1, lr=0.02, resume="never")))
-    assert read_checkpoint(tmp_path / "checkpoints~1" / "last.pt")["epoch"] == 2  # put aside, not lost
+    run(params(motion_table, tmp_path, epochs=1, lr=0.02, resume="never"))
+    assert content(tmp_path / "checkpoints~1" / "last.pt")["epoch"] == 2  # put aside, not lost
     with pytest.raises(CheckpointError, match="no optimiser state"):
-        next(train(params(motion_table, tmp_path / "b", resume=str(tmp_path / "checkpoints" / "best.pt"))))
+        prepare(params(motion_table, tmp_path / "b", resume=str(tmp_path / "checkpoints" / "best.pt")))
 
 
 def test_a_run_is_the_same_twice_and_another_with_another_seed(motion_table, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        list(train(params(motion_table, tmp_path / name, epochs=1, seed=seed)))
+        run(params(motion_table, tmp_path / name, epochs=1, seed=seed))
     assert_same_weights(weights(tmp_path / "a"), weights(tmp_path / "b"))
     one, other = weights(tmp_path / "a"), weights(tmp_path / "c")
     assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
@@ -127,12 +97,12 @@ def test_a_run_is_the_same_twice_and_another_with_another_seed(motion_table, tmp
 def test_accumulation_is_one_large_batch(motion_table, tmp_path):
     """Without batch norm's batch statistics (frozen here) two half batches make the step of a whole one."""
     start = params(motion_table, tmp_path / "start", epochs=1)
-    list(train(start))
+    run(start)
     found = []
     for name, batch_size, accumulate in (("whole", 24, 1), ("halves", 12, 2)):
         values = {**TINY, "table": str(motion_table), "run_dir": str(tmp_path / name), "epochs": 1, "momentum": 0}
         values |= {"pretrained": str(tmp_path / "start/checkpoints/best.pt"), "train_from": "head", "model": ""}
-        list(train(FinetuneParams.build({**values, "batch_size": batch_size, "accumulate": accumulate}, "test")))
+        run(FinetuneParams.build({**values, "batch_size": batch_size, "accumulate": accumulate}, "test"))
         found.append(weights(tmp_path / name)["fc.weight"])
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
     assert not torch.equal(found[0], weights(tmp_path / "start")["fc.weight"])
@@ -144,7 +114,7 @@ def test_undecodable_videos_are_counted_by_name(motion_table, tmp_path):
     broken.write_bytes(b"no video")
     table.loc[[0, table.index[table["subset"] == "validation"][0]], "path"] = str(broken)
     write_table(table, tmp_path / "table.csv")
-    row = list(train(params(tmp_path / "table.csv", tmp_path / "run", epochs=1)))[0]
+    row = run(params(tmp_path / "table.csv", tmp_path / "run", epochs=1))[0]
     assert row["replaced"] == 1 and row["val_videos"] == 15
     failures = pd.read_csv(tmp_path / "run" / "decode_failures.csv")
     assert set(failures["subset"]) == {"training", "validation"} and set(failures["path"]) == {str(broken)}
@@ -152,8 +122,8 @@ def test_undecodable_videos_are_counted_by_name(motion_table, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(motion_table, tmp_path):
-    with pytest.raises(TrainingError, match="in epoch 1: try a lower lr"):
-        list(train(params(motion_table, tmp_path, lr=1e30)))
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at batch \d of 3 in epoch 1: try a lower lr"):
+        run(params(motion_table, tmp_path, lr=1e30))
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -165,7 +135,7 @@ def test_what_cannot_work_is_refused_at_once(motion_table, tmp_path):
         ({"resume": str(tmp_path / "none.pt")}, CheckpointError, "no such checkpoint"),
     ):
         with pytest.raises(error, match=words):
-            next(train(params(motion_table, tmp_path, **more)))
+            prepare(params(motion_table, tmp_path, **more))
 
 
 def test_checkpoints_that_are_none(tmp_path):
@@ -176,7 +146,7 @@ def test_checkpoints_that_are_none(tmp_path):
     with pytest.raises(CheckpointError, match="x.pt: torch cannot read it"):
         read_checkpoint(tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="y.pt: not a checkpoint of this project"):
-        model_from_checkpoint(tmp_path / "y.pt")
+        read_checkpoint(tmp_path / "y.pt")
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
@@ -184,45 +154,55 @@ def test_bgr_turns_the_clip_round_and_not_the_mean(memory_format):
     clips = torch.randint(0, 256, (2, 4, 3, 6, 5), dtype=torch.uint8)
     kept = clips.clone()
     how = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 1.0], "execution": Execution("float32", memory_format)}
-    flip, cpu = torch.tensor([True, False]), torch.device("cpu")
-    found = to_float(clips, cpu, channel_order="bgr", flip=flip, **how)
+    cpu = torch.device("cpu")
+    found = to_float(clips, cpu, channel_order="bgr", **how)
     assert torch.equal(clips, kept)
     blue = (clips[1, :, 2].float() / 255 - 0.1) / 0.5  # (T, H, W), now first
     torch.testing.assert_close(found[1, 0], blue, rtol=1e-5, atol=1e-6)
-    assert torch.equal(found, to_float(clips[:, :, [2, 1, 0]], cpu, flip=flip, **how))
+    assert torch.equal(found, to_float(clips[:, :, [2, 1, 0]], cpu, **how))
     assert found.stride() == to_float(clips, cpu, **how).stride()
 
 
-SIZE = ("num_frames", "frame_stride", "short_side", "crop_size")
-
-
 def test_a_network_of_bgr_stays_one(motion_table, tmp_path):
-    row = list(train(params(motion_table, tmp_path, epochs=1, channel_order="bgr", mean=[0.1, 0.4, 0.9])))[0]
-    model, content = model_from_checkpoint(tmp_path / "checkpoints" / "best.pt")
-    how = {name: content["preprocessing"][name] for name in ("mean", "std", "channel_order")}
-    assert how["channel_order"] == "bgr"
-    table = read_table(motion_table)
-    videos = table[table["subset"] == "validation"].reset_index(drop=True)
-    protocols = protocols_of(
-        VideoAccuracyParams.build({"protocol": "clip", **{name: TINY[name] for name in SIZE}}, "test")
-    )
+    row = run(params(motion_table, tmp_path, epochs=1, channel_order="bgr", mean=[0.1, 0.4, 0.9]))[0]
+    values = {"protocol": "clip", "checkpoint": str(tmp_path / "checkpoints" / "best.pt"), "table": str(motion_table)}
+    values |= {"num_workers": 0, "precision": "float32", "memory_format": "contiguous"}
+    job = prepare(VideoAccuracyParams.build(values, "test"))
+    how = job.normalisation
+    assert how["channel_order"] == "bgr" and job.model.preprocessing["channel_order"] == "bgr"
 
-    def loss(**how):
-        found = evaluate(model, videos, content["classes"], protocols, device=torch.device("cpu"), **how)
-        return found["clip"].loss()
+    def loss(**changed):
+        job.preprocessing = how | changed
+        return evaluate(job)["clip"].loss()
 
-    assert loss(**how) == pytest.approx(row["val_loss"], abs=1e-4)
-    assert abs(loss(**how | {"channel_order": "rgb"}) - row["val_loss"]) > 1e-3
+    assert loss() == pytest.approx(row["val_loss"], abs=1e-4)
+    assert abs(loss(channel_order="rgb") - row["val_loss"]) > 1e-3
     with torch.no_grad():  # the same network with its first layer turned round sees the same in RGB
-        model.conv1.weight.copy_(model.conv1.weight.flip(1))
-    turned = {"mean": how["mean"][::-1], "std": how["std"][::-1]}
+        job.model.conv1.weight.copy_(job.model.conv1.weight.flip(1))
+    turned = {"mean": how["mean"][::-1], "std": how["std"][::-1], "channel_order": "rgb"}
     assert loss(**turned) == pytest.approx(row["val_loss"], abs=1e-4)
 
 
+class Weight(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+
+def steps_of(optimizer, schedule, count) -> list[float]:
+    found = []
+    for _ in range(count):
+        found.append(rate(optimizer))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
 def rates(p, epochs, steps=10):
-    weight = torch.nn.Parameter(torch.zeros(1))
-    schedule = Schedule(p, make_optimizer(p, [weight]), steps)
-    return np.array([[schedule.before_step() for _ in range(steps)] for _ in range(epochs)])
+    optimizer = make_optimizer(p, Weight())
+    found = steps_of(optimizer, make_schedule(p, optimizer, steps)[0], epochs * steps)
+    np.testing.assert_allclose(found, learning_rates(p, steps)[: epochs * steps])  # as they are shown before training
+    return np.array(found).reshape(epochs, steps)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -241,12 +221,10 @@ def test_schedules(optimizer):
 
 def test_plateau_waits_for_patience_and_is_part_of_the_checkpoint():
     p = TrainParams.build({"lr": 1.0, "optimizer": "sgd", "schedule": "plateau", "patience": 1, "gamma": 0.5}, "test")
-    optimizer = make_optimizer(p, [torch.nn.Parameter(torch.zeros(1))])
-    schedule, found = Schedule(p, optimizer, 1), []
+    optimizer = make_optimizer(p, Weight())
+    (schedule, plateau), found = make_schedule(p, optimizer, 1), []
     for loss in (1.0, 0.9, 0.95, 0.95, 0.95, 0.95, 0.8):
-        found.append(schedule.before_step())
-        schedule.end_epoch(loss)
+        found += steps_of(optimizer, schedule, 1)
+        plateau.step(loss)
+        set_rates(schedule)
     assert found == [1, 1, 1, 1, 0.5, 0.5, 0.25]
-    again = Schedule(p, optimizer, 1)
-    again.load_state_dict(schedule.state_dict())
-    assert again.before_step() == 0.25

@@ -6,8 +6,9 @@ Nothing here touches pixels; `transforms` cuts the boxes out.
 import torch
 from torchvision.transforms import RandomResizedCrop
 
+from actlib.datasets.vocabulary import POSITIONS
+
 Box = tuple[int, int, int, int]
-POSITIONS = ("center", "top_left", "top_right", "bottom_left", "bottom_right")
 ASPECT = (3 / 4, 4 / 3)
 # Places of a box in quarters of the room that it leaves, (down, right): action-recognition-pytorch's, from TSN.
 GRID_CORNERS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))

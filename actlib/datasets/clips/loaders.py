@@ -11,9 +11,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.sampling import training_window
+from actlib.datasets.clips.show import frames_of
+from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.errors import DataError, VideoError
-from actlib.datasets.video.reader import MODALITIES, read_frames
+from actlib.datasets.video.reader import read_frames
+from actlib.datasets.vocabulary import MODALITIES
+from actlib.messages import listed
 
 
 class _Paths:
@@ -40,20 +44,22 @@ class _Paths:
 
 class _Videos(Dataset):
     """What both datasets share: the videos of a table with their class indices and segments, held as tensors, and how
-    they are read (see `sources.read_frames`).
+    they are read (see `video.reader.read_frames`).
 
     `timeout`: seconds that a decoder may take over one clip; after that the video counts as one that cannot be decoded.
     """
 
-    def __init__(self, table: pd.DataFrame, classes: Sequence[str], modality: str, timeout: float | None):
+    def __init__(
+        self, table: pd.DataFrame, classes: Sequence[str], *, modality: str, timeout: float | None, backend: str
+    ):
         if modality not in MODALITIES:
             raise ValueError(f"modality {modality!r}: expected one of {', '.join(MODALITIES)}")
         labels = pd.Index(classes).get_indexer(table["label"])
         unknown = sorted(table["label"][labels < 0].unique())
         if unknown:
             raise DataError(
-                f"label {', '.join(map(repr, unknown[:5]))} is not among the {len(classes)} classes "
-                f"{', '.join(list(classes)[:8])}{', …' if len(classes) > 8 else ''}"
+                f"label {listed(unknown, 5, quote=True)} is not among the {len(classes)} classes "
+                f"{listed(list(classes))}"
             )
         unprobed = table.loc[table["num_frames"].isna(), "path"]
         if len(unprobed):
@@ -61,7 +67,7 @@ class _Videos(Dataset):
                 f"{len(unprobed):,} videos have no num_frames, {unprobed.iloc[0]} first; "
                 "notebook 01_data_prep probes them and fills it in"
             )
-        self.modality, self.timeout = modality, timeout
+        self.modality, self.timeout, self.backend = modality, timeout, backend
         self.paths = _Paths(table["path"].to_list())
         self.labels = torch.from_numpy(labels.astype(np.int32))
         self._begins = torch.from_numpy(table["start"].fillna(0).to_numpy(dtype=np.int32))
@@ -76,7 +82,9 @@ class _Videos(Dataset):
 
     def read(self, index: int, frames: np.ndarray) -> torch.Tensor:
         """The frames of these numbers: uint8 (T, C, H, W). Raises VideoError."""
-        found = read_frames(self.paths[index], frames, modality=self.modality, timeout=self.timeout)
+        found = read_frames(
+            self.paths[index], frames, modality=self.modality, timeout=self.timeout, backend=self.backend
+        )
         return as_clip(found)
 
 
@@ -92,12 +100,29 @@ class Batch:
         return Batch(self.clips.pin_memory(), self.labels.pin_memory(), self.failures)
 
 
-class TrainingClips(_Videos):
-    """One random clip of a video, augmented. Every random choice comes from (seed, epoch, video) alone, so a run
-    is the same whatever the number of workers, and an epoch that is run again after a crash is the same epoch.
+class Sample(tuple):
+    """(clip, label), and as `failures` the (path, reason) of each video that could not be decoded in its place."""
 
-    A clip that cannot be decoded is replaced by one of another video, drawn at random, at most
-    `max_replacements` times; then VideoError is raised, since something is wrong with the whole disk.
+    failures: tuple[tuple[str, str], ...]
+
+    def __new__(cls, clip: torch.Tensor, label: int, failures: Sequence[tuple[str, str]] = ()):
+        sample = super().__new__(cls, (clip, label))
+        sample.failures = tuple(failures)
+        return sample
+
+    def __getnewargs__(self):
+        return (*self, self.failures)
+
+
+class TrainingClips(_Videos):
+    """One random clip of each video, augmented: `data[i]` is (uint8 clip (T, C, H, W), label), a `Sample`.
+
+    A map-style dataset: torch's DataLoader, Subset and DistributedSampler work on it. Call `set_epoch` before each
+    pass; worker processes see it too. Every random choice comes from (seed, epoch, video) alone, so a clip is the same
+    whatever the batch size and the number of processes, and an epoch run again after a crash is the same epoch.
+
+    A clip that cannot be decoded is replaced by one of another video, drawn at random, at most `max_replacements`
+    times; then VideoError is raised, since something is wrong with the whole disk.
     """
 
     def __init__(
@@ -112,24 +137,34 @@ class TrainingClips(_Videos):
         loop: str = "taken",
         modality: str = "rgb",
         timeout: float | None = 60.0,
+        backend: str = "auto",
         seed: int = 0,
         max_replacements: int = 10,
     ):
-        """`sampling`, `loop`: see `sampling.training_window`; `transform`: uint8 (T, C, H, W) to (T, C, size, size)."""
-        super().__init__(table, classes, modality, timeout)
+        """`sampling`, `loop`: see `sampling.training_window`. `transform`: uint8 (T, C, H, W) to (T, C, size, size),
+        uint8, or float on the 0-1 scale. `backend`: what decodes video files."""
+        super().__init__(table, classes, modality=modality, timeout=timeout, backend=backend)
         self.num_frames, self.frame_stride, self.transform = num_frames, frame_stride, transform
         self.sampling, self.loop = sampling, loop
         self.seed, self.max_replacements = seed, max_replacements
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # so that workers which live on are told
         self.window(1, np.random.default_rng(0))  # an unknown rule is refused here, not in a worker
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the clips of another epoch, counted from 0, from now on."""
+        self._epoch[0] = epoch
 
     def window(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """The frame numbers of one clip of a video of `n` frames: int64 (T,)."""
         return training_window(self.sampling, n, self.num_frames, self.frame_stride, rng, loop=self.loop)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        """`key` is (epoch, index), as `EpochSampler` gives it; a batch of one comes back."""
-        epoch, index = key
-        rng = np.random.default_rng((self.seed, epoch, index))
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]  # negative ones as in a list; IndexError past the end
+        rng = stream(self.seed, "clip", self.epoch, index)
         failures: list[tuple[str, str]] = []
         while True:
             begin, end = self.segment(index)
@@ -148,44 +183,59 @@ class TrainingClips(_Videos):
             # torch.manual_seed seeds all devices, which takes a tenth of the time of a short clip.
             torch.default_generator.manual_seed(int(rng.integers(2**62)))
             clip = self.transform(clip)
-        return Batch(clip.contiguous()[None], self.labels[index : index + 1].long(), failures)
+        return Sample(clip, int(self.labels[index]), failures)
 
 
-def _collate(items: list[Batch]) -> Batch:
-    return Batch(
-        default_collate([item.clips[0] for item in items]),  # in a worker, straight into shared memory
-        torch.cat([item.labels for item in items]),
-        [failure for item in items for failure in item.failures],
-    )
+def batch_sizes(length: int, batch_size: int, last_batch: str = "spread") -> list[int]:
+    """The sizes of the batches of an epoch of `length` clips.
 
-
-class EpochSampler(Sampler):
-    """(epoch, index) in an order that depends on seed and epoch alone. Set `epoch` before each pass.
-
-    The epoch travels with each index because worker processes that outlive an epoch are not told of it otherwise.
+    What is left after the whole batches: `keep` makes a small batch of it, whose batch norms see few clips (as the
+    references do); `drop` leaves it out; `spread` shares it with the batch before, half each, so that no batch is
+    smaller than half a batch, or than two clips (a rest of one beside a batch of two makes one of three).
+    Raises DataError where nothing is left.
     """
+    whole, rest = divmod(length, batch_size)
+    sizes = [batch_size] * whole
+    if rest and last_batch == "keep":
+        sizes.append(rest)
+    elif rest and last_batch == "spread":
+        together = rest + (sizes.pop() if sizes else 0)
+        sizes += [together - together // 2, together // 2] if whole and together > 3 else [together]
+    if not sizes:
+        raise DataError(f"last_batch: drop leaves no batch of {batch_size} from {length} clips; lower batch_size")
+    return sizes
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        epoch = self.epoch
-        return ((epoch, int(index)) for index in order)  # a list of them would be larger than the whole table
+class EpochBatches(Sampler[list[int]]):
+    """The batches of an epoch, each a list of indices, in an order that depends on seed and epoch alone: a batch
+    sampler for torch's DataLoader. Set `epoch` before each pass; `first`: the batch to begin with, counted from 0."""
+
+    def __init__(self, length: int, batch_size: int, *, seed: int, last_batch: str = "spread"):
+        self.length, self.seed, self.epoch, self.first = length, seed, 0, 0
+        self.sizes = batch_sizes(length, batch_size, last_batch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = stream(self.seed, "order", self.epoch).permutation(self.length)
+        ends = np.cumsum(self.sizes)
+        for end, size in list(zip(ends, self.sizes))[self.first :]:
+            yield order[end - size : end].tolist()
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.sizes) - self.first
 
 
-def training_loader(dataset: TrainingClips, *, batch_size: int, num_workers: int, pin_memory: bool) -> DataLoader:
-    """A loader of `Batch`es; set `loader.sampler.epoch` before each pass."""
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=EpochSampler(len(dataset), dataset.seed),
-        collate_fn=_collate,
-        **_worker_options(num_workers, pin_memory),
+def _collate(items: list[Sample]) -> Batch:
+    """`items`: `Sample`s, or the (clip, label) of a dataset of the user's."""
+    return Batch(
+        default_collate([item[0] for item in items]),  # in a worker, straight into shared memory
+        torch.tensor([int(item[1]) for item in items]),
+        [failure for item in items for failure in getattr(item, "failures", ())],
     )
+
+
+def training_loader(data: Dataset, batches: EpochBatches, *, num_workers: int, pin_memory: bool) -> DataLoader:
+    """A loader of `Batch`es of a map-style dataset of (clip, label); `set_epoch` it and `batches` before each pass."""
+    return DataLoader(data, batch_sampler=batches, collate_fn=_collate, **_worker_options(num_workers, pin_memory))
 
 
 @dataclass
@@ -202,25 +252,32 @@ class Views:
 
 
 class EvaluationViews(_Videos):
-    """Every view that the protocols ask of a video, each needed frame decoded once."""
+    """Every view that the protocols ask of a video, each needed frame decoded once: `data[i]` is its `Views`.
+
+    `table`: its rows, in the same order; worker processes do without it.
+    """
 
     def __init__(
         self,
         table: pd.DataFrame,
         classes: Sequence[str],
-        protocols: Sequence[Protocol],
+        protocols: dict[str, Protocol],
         *,
         modality: str = "rgb",
         timeout: float | None = 60.0,
+        backend: str = "auto",
     ):
-        super().__init__(table, classes, modality, timeout)
-        if len({(each.num_frames, each.crop_size) for each in protocols}) != 1:
+        super().__init__(table, classes, modality=modality, timeout=timeout, backend=backend)
+        if len({(each.num_frames, each.crop_size) for each in protocols.values()}) != 1:
             raise ValueError("protocols that are evaluated together share num_frames and crop_size, to share batches")
-        self.protocols = tuple(protocols)
+        self.table, self.classes, self.protocols = table, list(classes), protocols
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"table": None}  # what a worker started anew is sent
 
     def __getitem__(self, index: int) -> Views:
         begin, end = self.segment(index)
-        windows = [begin + protocol.windows(end - begin) for protocol in self.protocols]
+        windows = [begin + protocol.windows(end - begin) for protocol in self.protocols.values()]
         needed = np.unique(np.concatenate([each.ravel() for each in windows]))
         try:
             frames = self.read(index, needed)
@@ -228,9 +285,14 @@ class EvaluationViews(_Videos):
             return Views(index, None, (0,) * len(windows), error.reason)
         views = [
             self._cut(frames, np.searchsorted(needed, each), protocol)
-            for each, protocol in zip(windows, self.protocols)
+            for each, protocol in zip(windows, self.protocols.values())
         ]
         return Views(index, torch.cat(views), tuple(len(each) for each in views))
+
+    def pictures(self, video_ids: Sequence[str], count: int) -> list[np.ndarray]:
+        """`count` frames of each of these videos to look at: see `show.frames_of`."""
+        rows = self.table.set_index("video_id").loc[list(video_ids)]
+        return frames_of(rows, count, modality=self.modality, timeout=self.timeout, backend=self.backend)
 
     @staticmethod
     def _cut(frames: torch.Tensor, windows: np.ndarray, protocol: Protocol) -> torch.Tensor:

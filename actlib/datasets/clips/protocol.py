@@ -6,20 +6,22 @@ import numpy as np
 import torch
 
 from actlib.datasets.clips import sampling
-from actlib.datasets.clips.transforms import NUM_CROPS, POSITIONS, eval_crops
+from actlib.datasets.clips.transforms import eval_crops
+from actlib.datasets.vocabulary import AVERAGES, LOOPS, NUM_CROPS, ONE_CLIP, POSITIONS, PROTOCOLS
 
-ONE_CLIP = {"clip": "centre clip", "begin": "first clip", "video": "all non-overlapping clips"}
-SEVERAL_CLIPS = {
-    "even": "{} even clips",
-    "views": "{} clips",
-    "dense": "{} dense clips",
-    "uniform": "{} uniform clips",
+# What one clip is called, and several.
+CLIP_WORDS = {
+    "clip": "centre clip",
+    "begin": "first clip",
+    "video": "all non-overlapping clips",
+    "even": "first clip",
+    "views": "centre clip",
+    "dense": "dense clip",
+    "uniform": "uniform clip",
 }
-ONE_OF_SEVERAL = {"even": "first clip", "views": "centre clip", "dense": "dense clip", "uniform": "uniform clip"}
-KINDS = (*ONE_CLIP, *SEVERAL_CLIPS)
-AVERAGES = ("softmax", "logits")
+SEVERAL_CLIPS = {"even": "{} even clips", "views": "{} clips", "dense": "{} dense clips", "uniform": "{} uniform clips"}
 # The protocol that a training with this sampling is validated with; the centre clip after all others.
-VALIDATION = {"segments": "uniform", "dense": "dense", "begin": "begin"}
+VALIDATION = {"segments": "uniform", "segments_regular": "uniform", "dense": "dense", "begin": "begin"}
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Protocol:
 
     def __post_init__(self):
         for name, value, known in (
-            ("protocol", self.kind, KINDS),
+            ("protocol", self.kind, PROTOCOLS),
             ("num_crops", self.num_crops, NUM_CROPS),
-            ("loop", self.loop, sampling.LOOPS),
+            ("loop", self.loop, LOOPS),
             ("crop_position", self.crop_position, POSITIONS),
             ("average", self.average, AVERAGES),
         ):
@@ -98,7 +100,7 @@ class Protocol:
         return eval_crops(frames, self.short_side, self.crop_size, self.num_crops, self.crop_position, grid=grid)
 
     def __str__(self) -> str:
-        clips = ONE_CLIP.get(self.kind) or ONE_OF_SEVERAL[self.kind]
+        clips = CLIP_WORDS[self.kind]
         if self.num_clips > 1:
             clips = SEVERAL_CLIPS[self.kind].format(self.num_clips)
         if self.step and self.step != self.num_frames * self.frame_stride:

@@ -13,8 +13,7 @@ Efficient-3DCNNs means `span`.
 
 import numpy as np
 
-LOOPS = ("taken", "span")
-KINDS = ("random", "center", "begin", "dense", "segments")
+from actlib.datasets.vocabulary import LOOPS, SAMPLINGS
 
 
 def _check(n: int, num_frames: int, stride: int, num_clips: int = 1) -> None:
@@ -106,22 +105,33 @@ def random_dense_window(n: int, num_frames: int, stride: int, rng: np.random.Gen
 def random_segments(n: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
     """One frame of each of T equal segments of the video, drawn at random. Returns int64 (T,), rising.
 
-    TSN's sampling in training, and action-recognition-pytorch's uniform one but for two things: its segments are ⌊n/T⌋
-    long, so that the frames after the last one are never seen, and it draws one place for all segments. A video
-    shorter than T shows its frames in order, each about equally often (there: drawn with replacement).
+    TSN's sampling in training. A video shorter than T shows its frames in order, each about equally often.
     """
     _check(n, num_frames, 1)
     borders = np.arange(num_frames + 1) * n // num_frames
     return rng.integers(borders[:-1], np.maximum(borders[1:], borders[:-1] + 1))
 
 
+def regular_segments(n: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """The frame at one drawn place of each of T segments, the same place in all. Returns int64 (T,), rising.
+
+    action-recognition-pytorch's uniform sampling in training: segments are ⌊n/T⌋ frames long, so that the frames after
+    the last one are never seen, and a video shorter than T shows frames drawn with replacement, in order.
+    """
+    _check(n, num_frames, 1)
+    length = n // num_frames
+    if length == 0:
+        return np.sort(rng.integers(n, size=num_frames))
+    return np.arange(num_frames) * length + rng.integers(length)
+
+
 def training_window(
     kind: str, n: int, num_frames: int, stride: int, rng: np.random.Generator, *, loop: str = "taken"
 ) -> np.ndarray:
-    """The frames of one training clip by rule `kind`: random, center, begin, dense or segments. Returns int64 (T,).
+    """The frames of one training clip by rule `kind`, one of SAMPLINGS. Returns int64 (T,).
 
-    `dense` and `segments` have their own way with short videos and leave `loop` alone; `segments` has no stride.
-    The choice depends on `rng` alone. Raises ValueError for another `kind`.
+    `dense` and the two of segments have their own way with short videos and leave `loop` alone; segments have no
+    stride. The choice depends on `rng` alone. Raises ValueError for another `kind`.
     """
     if kind == "random":
         return random_window(n, num_frames, stride, rng, loop)
@@ -133,7 +143,9 @@ def training_window(
         return random_dense_window(n, num_frames, stride, rng)
     if kind == "segments":
         return random_segments(n, num_frames, rng)
-    raise ValueError(f"sampling {kind!r}: expected one of {', '.join(KINDS)}")
+    if kind == "segments_regular":
+        return regular_segments(n, num_frames, rng)
+    raise ValueError(f"sampling {kind!r}: expected one of {', '.join(SAMPLINGS)}")
 
 
 # Several clips.

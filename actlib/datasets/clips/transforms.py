@@ -12,14 +12,8 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from actlib.datasets.clips import crops
-from actlib.datasets.clips.crops import POSITIONS
-from actlib.datasets.clips.resize import crop_resize
+from actlib.datasets.vocabulary import CROPS, NUM_CROPS, POSITIONS
 
-CROPS = (
-    "random_resized", "random", "center",
-    "multi_scale_random", "multi_scale_corner", "multi_scale_center", "multi_scale_fixed",
-)  # fmt: skip
-NUM_CROPS = (1, 3, 5, 10)
 CROP_SCALES = (1.0, 0.8409, 0.7071, 0.5946, 0.5)  # 2^(-i/4): 3D-ResNets-PyTorch's and Efficient-3DCNNs'
 GREY = 128  # what erased boxes show; in optical flow it means no motion
 
@@ -32,13 +26,14 @@ def as_clip(frames) -> torch.Tensor:
 
 
 def mirror(clip: torch.Tensor) -> torch.Tensor:
-    """Left and right change places: uint8 (..., C, H, W), the same shape.
+    """Left and right change places: uint8 or float (..., C, H, W), the same shape.
 
-    In optical flow (C other than 3) the x components, the even channels, change their sign too: 255 − x.
+    In optical flow (C other than 3) the x components, the even channels, change their sign too: 255 − x, and 1 − x in
+    a float clip.
     """
     clip = clip.flip(-1)
     if clip.shape[-3] != 3:
-        clip[..., ::2, :, :] = 255 - clip[..., ::2, :, :]
+        clip[..., ::2, :, :] = (1 if clip.is_floating_point() else 255) - clip[..., ::2, :, :]
     return clip
 
 
@@ -123,6 +118,20 @@ class TrainTransform:
         if self.crop == "multi_scale_fixed":
             return crops.multi_scale_fixed_box(height, width, self.crop_scales, self.crop_size)
         return crops.multi_scale_box(height, width, self.crop_scales, self.crop.removeprefix("multi_scale_"))
+
+
+def crop_resize(
+    clip: torch.Tensor, top: int, left: int, height: int, width: int, size: tuple[int, int]
+) -> torch.Tensor:
+    """The box of `height` × `width` pixels at (`top`, `left`) of each frame, resized to `size` (H, W), bilinear with
+    antialiasing: uint8 (T, C, H, W) of any strides -> uint8 (T, C, *size), in memory ordered as `clip` is.
+
+    Decoded frames have the channels last in memory. For these torch's kernel is three times as fast as for contiguous
+    clips, so nothing before this call should make a clip contiguous.
+    """
+    return v2.functional.resized_crop(
+        clip, top, left, height, width, list(size), InterpolationMode.BILINEAR, antialias=True
+    )
 
 
 def resize_short_side(clip: torch.Tensor, short_side: int) -> torch.Tensor:

@@ -7,12 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import DataLoader, DistributedSampler, Subset
 from videofiles import frame_number, write_video
 
 from actlib.datasets import own_videos as build
 from actlib.datasets import table
-from actlib.datasets.clips.loaders import EvaluationViews, TrainingClips, _Paths, evaluation_loader, training_loader
+from actlib.datasets.clips.loaders import (
+    EpochBatches,
+    EvaluationViews,
+    TrainingClips,
+    _Paths,
+    batch_sizes,
+    evaluation_loader,
+    training_loader,
+)
 from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.streams import PURPOSES, stream
 from actlib.datasets.clips.transforms import eval_crops, train_transform
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare import probe as prepare
@@ -38,30 +48,102 @@ def numbered_table(folder, num_frames=40):
     return readable
 
 
+def clip_at(clips, epoch, index):
+    clips.set_epoch(epoch)
+    return clips[index]
+
+
+def numbers_at(clips, epoch, index):
+    return [frame_number(frame) for frame in clip_at(clips, epoch, index)[0].permute(0, 2, 3, 1).numpy()]
+
+
 def test_training_clips_are_uint8_and_augmented(motion_table):
     clips = clips_of(rows(motion_table))
-    one, again, later = clips[0, 3], clips[0, 3], clips[1, 3]
-    assert one.clips.shape == (1, 8, 3, 32, 32) and one.clips.dtype == torch.uint8
-    assert torch.equal(one.clips, again.clips) and not torch.equal(one.clips, later.clips)
-    assert clips.labels[3] == one.labels.item() and one.failures == []
+    one, again, later = clip_at(clips, 0, 3), clip_at(clips, 0, 3), clip_at(clips, 1, 3)
+    clip, label = one
+    assert clip.shape == (8, 3, 32, 32) and clip.dtype == torch.uint8
+    assert torch.equal(clip, again[0]) and not torch.equal(clip, later[0])
+    assert clips.labels[3] == label and one.failures == ()
+    assert pickle.loads(pickle.dumps(one)).failures == () and torch.equal(clips[-21][0], later[0])
+    with pytest.raises(IndexError):
+        clips[24]
 
 
-def test_clips_do_not_depend_on_workers_or_on_torchs_random_state(motion_table):
-    def epoch(num_workers):
-        loader = training_loader(clips_of(rows(motion_table)), batch_size=5, num_workers=num_workers, pin_memory=False)
-        found = []
-        for number in (0, 1):
-            loader.sampler.epoch = number
-            found += list(loader)
-        return found
+def epochs(clips, num_workers, batch_size=5, context=None):
+    """The clips of two epochs by (epoch, video)."""
+    batches, found = EpochBatches(len(clips), batch_size, seed=0), {}
+    loader = training_loader(clips, batches, num_workers=num_workers, pin_memory=False)
+    loader.multiprocessing_context = context
+    for epoch in (0, 1):
+        clips.set_epoch(epoch)
+        batches.epoch = epoch
+        for videos, batch in zip(batches, loader):
+            for video, clip, label in zip(videos, batch.clips, batch.labels):
+                found[epoch, video] = clip, int(label)
+    return found
 
-    before = torch.get_rng_state()
-    here, there = epoch(0), epoch(2)
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_clips_do_not_depend_on_workers_batches_or_torchs_random_state(motion_table, context):
+    clips, before = clips_of(rows(motion_table)), torch.get_rng_state()
+    here = epochs(clips, 0)
+    there = epochs(clips, 2, batch_size=7, context=context)
     assert torch.equal(before, torch.get_rng_state())  # loading draws nothing from the state that checkpoints keep
-    assert len(here) == len(there) == 2 * 5
-    for one, other in zip(here, there):
-        assert torch.equal(one.clips, other.clips) and torch.equal(one.labels, other.labels)
-    assert not torch.equal(here[0].labels, here[5].labels)  # each epoch has its own order
+    assert len(here) == 2 * 24 and here.keys() == there.keys()
+    for place, (clip, label) in here.items():
+        assert torch.equal(clip, there[place][0]) and label == there[place][1], place
+    batches = EpochBatches(24, 5, seed=0)
+    first = list(batches)
+    batches.epoch = 1
+    assert first != list(batches)  # each epoch has its own order
+    batches.first = 3
+    assert list(EpochBatches(24, 5, seed=0)) == first and len(list(batches)) == len(batches) == 2
+
+
+def test_torchs_own_tools_work_on_the_clips(motion_table):
+    clips = clips_of(rows(motion_table))
+    found, labels = next(iter(DataLoader(clips, batch_size=6, shuffle=True)))
+    assert found.shape == (6, 8, 3, 32, 32) and labels.shape == (6,) and labels.dtype == torch.int64
+    part = Subset(clips, [5, 2])
+    assert torch.equal(part[0][0], clips[5][0]) and len(part) == 2
+    shards = [DistributedSampler(clips, 2, rank, shuffle=False) for rank in (0, 1)]
+    seen = [label for shard in shards for _, labels in DataLoader(clips, 4, sampler=shard) for label in labels.tolist()]
+    assert sorted(seen) == sorted(clips.labels.tolist())
+
+
+@pytest.mark.parametrize(
+    ("length", "batch_size", "spread", "keep", "drop"),
+    [
+        (24, 8, [8, 8, 8], [8, 8, 8], [8, 8, 8]),
+        (25, 8, [8, 8, 5, 4], [8, 8, 8, 1], [8, 8, 8]),
+        (31, 8, [8, 8, 8, 7], [8, 8, 8, 7], [8, 8, 8]),
+        (17, 16, [9, 8], [16, 1], [16]),
+        (5, 2, [2, 3], [2, 2, 1], [2, 2]),
+        (7, 3, [3, 2, 2], [3, 3, 1], [3, 3]),
+        (5, 8, [5], [5], None),
+        (3, 1, [1, 1, 1], [1, 1, 1], [1, 1, 1]),
+    ],
+)
+def test_what_is_left_after_the_whole_batches(length, batch_size, spread, keep, drop):
+    assert batch_sizes(length, batch_size) == spread and batch_sizes(length, batch_size, "keep") == keep
+    if drop is None:
+        with pytest.raises(DataError, match="last_batch: drop leaves no batch of 8 from 5 clips; lower batch_size"):
+            batch_sizes(length, batch_size, "drop")
+    else:
+        assert batch_sizes(length, batch_size, "drop") == drop
+    batches = EpochBatches(length, batch_size, seed=3)
+    assert [len(each) for each in batches] == spread
+    assert sorted(video for each in batches for video in each) == list(range(length))
+
+
+def test_streams_are_apart():
+    """default_rng((seed, epoch)) and default_rng((seed, epoch, 0)) are one stream; these are not."""
+    assert np.random.default_rng((7, 1)).integers(2**62) == np.random.default_rng((7, 1, 0)).integers(2**62)
+    keys = [(seed, purpose, *place) for seed in (0, 1, 7) for purpose in PURPOSES
+            for place in ((0,), (1,), (0, 0), (0, 1), (1, 0))]  # fmt: skip
+    drawn = {stream(*key).integers(2**62) for key in keys}
+    assert len(drawn) == len(keys)
+    assert stream(*keys[0]).integers(2**62) in drawn  # the same again
 
 
 def test_one_random_choice_holds_for_the_whole_clip():
@@ -93,7 +175,7 @@ def test_a_segment_bounds_the_clip(tmp_path):
     found = numbered_table(tmp_path).assign(start=10, end=20)
     clips = clips_of(found, num_frames=4, frame_stride=1, transform=lambda clip: clip)
     for epoch in range(20):
-        numbers = [frame_number(frame) for frame in clips[epoch, 0].clips[0].permute(0, 2, 3, 1).numpy()]
+        numbers = numbers_at(clips, epoch, 0)
         assert min(numbers) >= 10 and max(numbers) < 20 and np.diff(numbers).tolist() == [1, 1, 1]
 
 
@@ -102,12 +184,12 @@ def test_an_undecodable_clip_is_replaced_and_named(motion_table, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"not a video")
     found.loc[4, "path"] = str(broken)
-    batch = clips_of(found)[0, 4]
-    assert batch.clips.shape == (1, 8, 3, 32, 32)
-    assert [path for path, _ in batch.failures] == [str(broken)] and "not a video" in batch.failures[0][1]
+    sample = clips_of(found)[4]
+    assert sample[0].shape == (8, 3, 32, 32)
+    assert [path for path, _ in sample.failures] == [str(broken)] and "not a video" in sample.failures[0][1]
     found["path"] = str(broken)
     with pytest.raises(VideoError, match="and 3 replacements failed as well"):
-        clips_of(found, max_replacements=3)[0, 4]
+        clips_of(found, max_replacements=3)[4]
 
 
 def test_all_views_of_a_video_come_from_one_decoding(tmp_path, monkeypatch):
@@ -118,11 +200,11 @@ def test_all_views_of_a_video_come_from_one_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(
         module, "read_frames", lambda path, numbers, **how: asked.append(numbers) or read(path, numbers, **how)
     )
-    protocols = [Protocol("clip", **SIZE), Protocol("views", **SIZE, num_clips=4, num_crops=3)]
+    protocols = {"clip": Protocol("clip", **SIZE), "video": Protocol("views", **SIZE, num_clips=4, num_crops=3)}
     views = EvaluationViews(found, ["run"], protocols)[0]
     assert views.counts == (1, 12) and views.clips.shape == (13, 8, 3, 32, 32)
     assert len(asked) == 1 and len(set(asked[0])) == len(asked[0])
-    needed = set(protocols[0].windows(40).ravel()) | set(protocols[1].windows(40).ravel())
+    needed = {number for protocol in protocols.values() for number in protocol.windows(40).ravel()}
     assert set(asked[0].tolist()) == needed
 
 
@@ -138,21 +220,20 @@ def test_all_views_of_a_video_come_from_one_decoding(tmp_path, monkeypatch):
 def test_a_clip_follows_its_rule_within_its_segment(tmp_path, options, numbers):
     found = numbered_table(tmp_path).assign(start=10, end=20)
     clips = clips_of(found, **{"num_frames": 4, "transform": lambda clip: clip} | options)
-    assert [frame_number(frame) for frame in clips[0, 0].clips[0].permute(0, 2, 3, 1).numpy()] == numbers
+    assert numbers_at(clips, 0, 0) == numbers
 
 
 def test_segments_and_dense_clips_are_drawn(tmp_path):
     found = numbered_table(tmp_path)
-    for sampling, stride in (("segments", 1), ("dense", 2)):
+    for sampling, stride in (("segments", 1), ("segments_regular", 1), ("dense", 2)):
         options = {"num_frames": 8, "frame_stride": stride, "transform": lambda clip: clip, "sampling": sampling}
         clips = clips_of(found, **options)
-        drawn = [
-            [frame_number(frame) for frame in clips[epoch, 0].clips[0].permute(0, 2, 3, 1).numpy()] for epoch in (0, 1)
-        ]
-        assert drawn[0] != drawn[1], sampling
+        drawn = [numbers_at(clips, epoch, 0) for epoch in range(4)]
+        assert len(set(map(tuple, drawn))) > 1, sampling
         for numbers in drawn:
-            if sampling == "segments":
+            if sampling != "dense":
                 assert [number // 5 for number in numbers] == list(range(8))
+                assert (len({number % 5 for number in numbers}) == 1) == (sampling == "segments_regular")
             else:
                 assert set(np.diff(numbers) % 40) == {2}
 
@@ -180,10 +261,10 @@ def test_views_hold_the_frames_of_their_windows(tmp_path):
     found = numbered_table(tmp_path)
     height = int(found["height"][0])
     protocol = Protocol("video", 8, 2, height, height)
-    views = EvaluationViews(found, ["run"], [protocol])[0]
+    views = EvaluationViews(found, ["run"], {"video": protocol})[0]
     whole = TrainingClips(
         found, ["run"], num_frames=40, frame_stride=1, transform=train_transform("center", height, height)
-    )[0, 0].clips[0]
+    )[0][0]
     windows = protocol.windows(40)
     assert len(windows) == 3
     assert torch.equal(views.clips, whole[torch.from_numpy(windows)])
@@ -192,7 +273,7 @@ def test_views_hold_the_frames_of_their_windows(tmp_path):
 def test_an_undecodable_video_has_no_views_but_a_reason(tmp_path):
     found = numbered_table(tmp_path)
     (tmp_path / "run" / "a.mp4").write_bytes(b"")
-    for views in evaluation_loader(EvaluationViews(found, ["run"], [Protocol("clip", **SIZE)]), num_workers=1):
+    for views in evaluation_loader(EvaluationViews(found, ["run"], {"clip": Protocol("clip", **SIZE)}), num_workers=1):
         assert views.clips is None and views.counts == (0,) and "0 bytes" in views.error
 
 
@@ -207,4 +288,5 @@ def test_what_does_not_fit_is_named(motion_table):
     with pytest.raises(ValueError, match="modality 'depth'"):
         clips_of(found, modality="depth")
     with pytest.raises(ValueError, match="share num_frames and crop_size"):
-        EvaluationViews(found, table.class_names(found), [Protocol("clip", **SIZE), Protocol("clip", 4, 2, 40, 32)])
+        protocols = {"one": Protocol("clip", **SIZE), "other": Protocol("clip", 4, 2, 40, 32)}
+        EvaluationViews(found, table.class_names(found), protocols)

@@ -1,15 +1,14 @@
 """Evaluation protocols: the views of each reference, under names that tell them apart."""
 
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from actlib.datasets.clips import sampling
-from actlib.datasets.clips.protocol import KINDS, Protocol, validation_protocol
+from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import eval_crops
-from actlib.params import TrainParams
+from actlib.datasets.vocabulary import PROTOCOLS
 
 HARA = (16, 1, 128, 112)
 IBM = (8, 8, 293, 256)
@@ -49,8 +48,8 @@ def test_a_protocol_says_what_it_is(arguments, options, name):
 
 def test_names_tell_protocols_apart():
     """Whatever changes the views or their average changes the name."""
-    several = [Protocol(kind, 8, 2, 64, 48, clips, 3) for kind in KINDS[3:] for clips in (2, 5)]
-    one = [Protocol(kind, 8, 2, 64, 48, num_crops=crops) for kind in KINDS[:3] for crops in (1, 3, 5, 10)]
+    several = [Protocol(kind, 8, 2, 64, 48, clips, 3) for kind in PROTOCOLS[3:] for clips in (2, 5)]
+    one = [Protocol(kind, 8, 2, 64, 48, num_crops=crops) for kind in PROTOCOLS[:3] for crops in (1, 3, 5, 10)]
     base = ("video", 8, 2, 64, 48)
     options = [{"step": 4}, {"step": 5}, {"loop": "span"}, {"average": "logits"}, {"crop_position": "bottom_right"}]
     all_of_them = several + one + [Protocol(*base, **each) for each in options]
@@ -108,16 +107,3 @@ def test_a_crop_that_is_larger_than_the_frame_is_found_before_any_video_is_read(
 def test_what_does_not_go_together_is_named(kind, options, message):
     with pytest.raises(ValueError, match=message):
         Protocol(kind, *HARA, **options)
-
-
-def test_validation_follows_the_sampling_of_training():
-    kinds = {}
-    for name in sampling.KINDS:
-        protocol = validation_protocol(TrainParams(sampling=name, num_frames=4, loop="span"))
-        assert (protocol.num_frames, protocol.loop, protocol.num_clips, protocol.num_crops) == (4, "span", 1, 1)
-        kinds[name] = protocol.kind
-    assert kinds == {
-        "random": "clip", "center": "clip", "begin": "begin", "dense": "dense", "segments": "uniform"
-    }  # fmt: skip
-    p = SimpleNamespace(sampling="dense", num_frames=8, frame_stride=4, short_side=64, crop_size=48, loop="taken")
-    assert str(validation_protocol(p)) == "dense clip × centre crop @ 48, 8 frames, stride 4"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from actlib.datasets.clips import sampling
+from actlib.datasets.vocabulary import LOOPS, SAMPLINGS
 
 VECTORS = json.loads((Path(__file__).parents[2] / "data" / "sampling.json").read_text())
 HARA, MASTER = "3D-ResNets-PyTorch (both branches)", "3D-ResNets-PyTorch (branch master)"
@@ -157,10 +158,10 @@ def test_one_clip_of_several():
 
 @pytest.mark.parametrize("n", range(1, 70, 7))
 @pytest.mark.parametrize("stride", [1, 2, 5])
-@pytest.mark.parametrize("loop", sampling.LOOPS)
+@pytest.mark.parametrize("loop", LOOPS)
 def test_every_window_stays_inside(n, stride, loop):
     rng = np.random.default_rng(n)
-    windows = [sampling.training_window(kind, n, 8, stride, rng, loop=loop)[None] for kind in sampling.KINDS]
+    windows = [sampling.training_window(kind, n, 8, stride, rng, loop=loop)[None] for kind in SAMPLINGS]
     windows += [
         sampling.sliding_windows(n, 8, stride, loop=loop),
         sampling.sliding_windows(n, 8, stride, step=3, loop=loop),
@@ -191,7 +192,7 @@ def test_bad_numbers_are_named():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="number of frames in the video is 0"):
         sampling.center_window(0, 8)
-    for kind in sampling.KINDS:
+    for kind in SAMPLINGS:
         with pytest.raises(ValueError, match="number of frames in the video is 0"):
             sampling.training_window(kind, 0, 8, 1, rng)
     with pytest.raises(ValueError, match="frame stride is 0"):
@@ -202,3 +203,12 @@ def test_bad_numbers_are_named():
         sampling.sliding_windows(10, 8, 1, -1)
     with pytest.raises(ValueError, match="num_clips is 1; it must be 0"):
         sampling.dataset_windows(10, 8, 1)
+
+
+def test_regular_segments_share_one_place():
+    """action-recognition-pytorch: offset drawn once from the segment's length, segments of n // T frames from 0 on."""
+    drawn = np.array([sampling.regular_segments(43, 8, np.random.default_rng(seed)) for seed in range(200)])
+    assert (np.diff(drawn, axis=1) == 5).all() and set(drawn[:, 0]) == set(range(5))
+    short = np.array([sampling.regular_segments(3, 8, np.random.default_rng(seed)) for seed in range(50)])
+    assert (np.diff(short, axis=1) >= 0).all() and set(short.ravel()) == {0, 1, 2}
+    assert len({tuple(row) for row in short}) > 10  # drawn with replacement, in order

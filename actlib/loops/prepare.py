@@ -1,0 +1,291 @@
+"""A run's data, network, loss and optimiser, made from its parameters, and where it stopped last time.
+
+All that can be wrong with the parameters is found here, before any long work.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from actlib.compute.device import pick_device
+from actlib.compute.execution import Execution, candidates, choose, measure_all
+from actlib.datasets.clips.loaders import EpochBatches, EvaluationViews, TrainingClips, training_loader
+from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.transforms import train_transform
+from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
+from actlib.datasets.errors import DataError
+from actlib.datasets.table import read_table, rows_of
+from actlib.datasets.vocabulary import CHANNELS
+from actlib.loops import resume
+from actlib.loops.finetune import PREPROCESSING, fit_to_data, freeze, inherit_preprocessing, open_pretrained
+from actlib.loops.job import Evaluation, Job
+from actlib.loops.optim import make_optimizer, make_schedule
+from actlib.messages import listed
+from actlib.models import VideoModel, create_model
+from actlib.models.registry import adopt
+from actlib.models.weights.checkpoint import CheckpointError
+from actlib.models.weights.convert import read_classes, unnamed
+from actlib.params import FinetuneParams, TrainingParams, VideoAccuracyParams
+
+# The protocol that a training with this sampling is validated with; the centre clip after all others.
+VALIDATION = {"segments": "uniform", "segments_regular": "uniform", "dense": "dense", "begin": "begin"}
+
+
+def prepare(
+    p: TrainingParams | VideoAccuracyParams,
+    *,
+    model: nn.Module | None = None,
+    train_data: Dataset | None = None,
+    transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    optimizer: torch.optim.Optimizer | Callable[[list[dict]], torch.optim.Optimizer] | None = None,
+) -> Job | Evaluation:
+    """Everything that a run with parameters `p` consists of; a `Job` for notebooks 02 and 03, an `Evaluation` for 04.
+    A run that was stopped goes on: the job then holds the network, optimiser and history of its last checkpoint.
+
+    What is given takes the place of ours: `model`, any module from (B, C, T, H, W) to (B, classes); `train_data`, a
+    map-style dataset of (clip, label), the label an index into the table's classes; `transform`, from uint8
+    (T, C, H, W) as decoded to (T, C, crop_size, crop_size), uint8, or float on the 0-1 scale; `loss`, see `Job`;
+    `optimizer`, made already, or a function of parameter groups (`functools.partial(torch.optim.RMSprop, lr=…)`).
+
+    Raises DataError, CheckpointError, WeightsError, ModelError or ValueError, before any long work.
+    """
+    if isinstance(p, VideoAccuracyParams):
+        if any(each is not None for each in (train_data, transform, loss, optimizer)):
+            raise ValueError("an evaluation takes a model alone: the rest belongs to training")
+        return _prepare_evaluation(p, model)
+    table = read_table(p.table)
+    info, device = read_dataset_info(p.table, table), pick_device(p.device)
+    last = resume.find_checkpoint(p)
+    torch.manual_seed(p.seed)
+    model, p = _training_network(p, model, info.classes, last)
+    mirrored = _mirrored_index(p, info, device)
+    train_data = _training_data(p, table, info, train_data, transform, model)
+    val_data = EvaluationViews(
+        rows_of(table, "validation", p.table), info.classes, {"clip": validation_protocol(p)},
+        modality=p.modality, timeout=p.timeout, backend=p.video_backend,
+    )  # fmt: skip
+    batches = EpochBatches(len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch)
+    frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
+    if last:
+        resume.require_same(p, info.classes, last)
+    execution, speeds = _execution(p, model, batches, device, last)
+    execution.apply_to(model.to(device))
+    optimizer = _optimizer(p, model, optimizer)
+    loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
+    loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
+    schedule, plateau = make_schedule(p, optimizer, -(-len(batches) // p.accumulate))
+    job = Job(
+        p=p, device=device, info=info, classes=info.classes, model=model, train_data=train_data, val_data=val_data,
+        preprocessing={name: getattr(p, name) for name in PREPROCESSING}, execution=execution, speeds=speeds,
+        loss=loss.to(device) if isinstance(loss, nn.Module) else loss, optimizer=optimizer, schedule=schedule,
+        plateau=plateau, batches=batches, loader=loader, frozen=frozen, mirrored=mirrored,
+    )  # fmt: skip
+    if last:
+        resume.pick_up(job, last)
+    return job
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+def _training_network(p: TrainingParams, given, classes: list[str], last) -> tuple[VideoModel, TrainingParams]:
+    """The network, and the parameters completed by what its weights tell. One that goes on needs nothing but its
+    checkpoint `last`; `given` is the user's own, and stays as it is."""
+    finetuning = isinstance(p, FinetuneParams)
+    if given is not None:
+        model = adopt(given, len(classes))
+        if model.num_classes != len(classes):
+            raise ValueError(f"model: it answers {model.num_classes} classes, the table has {len(classes)}")
+        if last:
+            resume.load_state(model, last)
+    elif last:
+        model = create_model(p.model or None, pretrained=last)
+    elif finetuning:
+        model = open_pretrained(p, classes)
+    else:
+        model = create_model(p.model, len(classes), in_channels=CHANNELS[p.modality])
+    if finetuning:
+        p = inherit_preprocessing(p, model, p.pretrained if given is None else "model")
+    _check_channels(p)
+    if finetuning and given is None:  # a checkpoint tells all of this but the dropout
+        fit_to_data(model, p, classes)
+    return model, p
+
+
+def _training_data(p: TrainingParams, table, info: DatasetInfo, data, transform, model: VideoModel) -> Dataset:
+    if data is None:
+        return TrainingClips(
+            rows_of(table, "training", p.table), info.classes, num_frames=p.num_frames, frame_stride=p.frame_stride,
+            transform=transform or train_transform(
+                p.crop, p.short_side, p.crop_size, p.scale_min, crop_scales=p.crop_scales,
+                short_side_max=p.short_side_max, color_jitter=p.color_jitter, rand_augment=p.rand_augment,
+                random_erasing=p.random_erasing,
+            ),
+            sampling=p.sampling, loop=p.loop, modality=p.modality, timeout=p.timeout, backend=p.video_backend,
+            seed=p.seed, max_replacements=p.max_replacements,
+        )  # fmt: skip
+    if transform is not None:
+        raise ValueError("transform belongs to the clips of the table; train_data makes its own")
+    if len(data) == 0:
+        raise DataError("train_data is empty")
+    clip, label = data[0]
+    if not isinstance(clip, torch.Tensor) or clip.ndim != 4 or clip.shape[1] != model.in_channels:
+        raise DataError(
+            f"train_data[0]: the clip is {tuple(getattr(clip, 'shape', ())) or type(clip).__name__}; expected a tensor "
+            f"(T, {model.in_channels}, H, W)"
+        )
+    if not 0 <= int(label) < len(info.classes):
+        raise DataError(f"train_data[0]: label {label!r}: expected an index from 0 to {len(info.classes) - 1}")
+    return data
+
+
+def _execution(p: TrainingParams, model: VideoModel, batches, device, last) -> tuple[Execution, dict[str, float]]:
+    """How the network runs: as it did before, unless that was on another kind of device."""
+    before = resume.execution_of(last, device) if last else None
+    if before:
+        return before
+    shape = (max(batches.sizes), model.in_channels, p.num_frames, p.crop_size, p.crop_size)
+    how = {"precision": p.precision, "memory_format": p.memory_format}
+    if "auto" in how.values():
+        print("timing a few steps in each precision and memory format …", flush=True)
+    return choose(model, shape, device=device, training=True, **how)
+
+
+def _optimizer(p: TrainingParams, model: VideoModel, given) -> torch.optim.Optimizer:
+    ours = make_optimizer(p, model)
+    if given is None:
+        return ours
+    if not isinstance(given, torch.optim.Optimizer):
+        return given([{"name": group["name"], "params": group["params"]} for group in ours.param_groups])
+    known = {id(parameter) for parameter in model.parameters()}
+    if not all(id(parameter) in known for group in given.param_groups for parameter in group["params"]):
+        raise ValueError("optimizer: it holds parameters that are not the model's; give its model too (model=…)")
+    return given
+
+
+def validation_protocol(p: TrainingParams) -> Protocol:
+    """The one view of a video that a training is validated with: as its clips are sampled, but always the same and in
+    the centre."""
+    kind = VALIDATION.get(p.sampling, "clip")
+    return Protocol(kind, p.num_frames, p.frame_stride, p.short_side, p.crop_size, loop=p.loop)
+
+
+def _check_channels(p: TrainingParams) -> None:
+    """What `p` says of a clip's channels must go together; what a checkpoint adds to it is known only now."""
+    channels, problems = CHANNELS[p.modality], []
+    for name, value in (("mean", p.mean), ("std", p.std)):
+        if len(value) not in (1, channels):
+            problems.append(f"{name} is {value}, one number for all channels is needed")
+    if p.modality == "flow" and p.channel_order != "rgb":
+        problems.append(f"channel_order is {p.channel_order}, which is of colours; set rgb")
+    if problems:
+        raise DataError(f"modality {p.modality} has clips of {channels} channels: {'; '.join(problems)}")
+
+
+def _mirrored_index(p: TrainingParams, info: DatasetInfo, device: torch.device) -> torch.Tensor | None:
+    """A mirrored `left` is a `right`: flipping would teach wrong labels where both are classes."""
+    if not (p.flip and info.mirrored):
+        return None
+    if p.flip_labels == "refuse":
+        one, other = next(iter(info.mirrored.items()))
+        more = f" (as would {len(info.mirrored) - 2} of the others)" if len(info.mirrored) > 2 else ""
+        raise DataError(
+            f"flip: true would turn {one!r} into {other!r}, another class{more}; set flip: false, "
+            "or flip_labels: swap to call the mirrored clips by the other name"
+        )
+    unknown = sorted({*info.mirrored, *info.mirrored.values()} - set(info.classes))
+    if unknown:
+        raise DataError(
+            f"flip_labels: swap: {listed(unknown, 5, quote=True)} of the mirrored classes in dataset.json "
+            f"{'is' if len(unknown) == 1 else 'are'} not among the {len(info.classes)} classes; set flip: false"
+        )
+    places = {name: place for place, name in enumerate(info.classes)}
+    return torch.tensor([places[info.mirrored.get(name, name)] for name in info.classes], device=device)
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------
+
+
+def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Evaluation:
+    table = read_table(p.table)
+    info, device = read_dataset_info(p.table, table), pick_device(p.device)
+    videos = rows_of(table, p.subset, p.table)
+    model, classes = evaluation_network(p, info, model)
+    p = inherit_preprocessing(p, model, p.checkpoint)
+    protocols = evaluation_protocols(p, info)
+    data = EvaluationViews(
+        videos, classes, protocols,
+        modality=model.preprocessing["modality"], timeout=p.timeout, backend=p.video_backend,
+    )  # fmt: skip
+    shape = (p.batch_size, model.in_channels, p.num_frames, p.crop_size, p.crop_size)
+    print("timing the network on this device …", flush=True)
+    seconds = measure_all(
+        model.eval(), shape, candidates(p.precision, p.memory_format), device=device, training=False
+    )
+    fastest = sorted(seconds, key=seconds.get)
+    fastest[0].apply_to(model.to(device))
+    return Evaluation(
+        p=p, device=device, info=info, classes=classes, model=model, val_data=data, preprocessing=model.preprocessing,
+        execution=fastest[0], speeds={str(each): round(p.batch_size / seconds[each], 2) for each in fastest},
+    )  # fmt: skip
+
+
+def evaluation_network(
+    p: VideoAccuracyParams, info: DatasetInfo, model: nn.Module | None = None
+) -> tuple[VideoModel, list[str]]:
+    """The network of `p.checkpoint`, or `model`, and the names of its classes.
+
+    Those of `p.class_list`, a file, or `sorted`: the table's by name, which is the order of video-nonlocal-net's and
+    pytorch-resnet3d's Kinetics weights. Else those that its checkpoint names. Else the table's in their order, which is
+    printed, since another order would give wrong answers.
+
+    Raises CheckpointError where nothing tells the preprocessing, or another number of classes is named; WeightsError,
+    ModelError or ConvertError for what cannot be opened or read.
+    """
+    if model is None:
+        model = create_model(p.model or None, pretrained=p.checkpoint)
+        if model.preprocessing is None:
+            raise CheckpointError(
+                f"{p.checkpoint}: nothing tells the mean and std of its clips; `python -m actlib weights convert "
+                f"{p.checkpoint} OUT.pt` with --mean, --std and what else differs writes a checkpoint that does"
+            )
+        print(model.load_report)
+    elif (model := adopt(model, len(info.classes))).preprocessing is None:
+        raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
+    if model.classes and model.classes != unnamed(model.num_classes) and not p.class_list:
+        return model, model.classes
+    if p.class_list in ("", "sorted"):
+        names, whose = (sorted(info.classes) if p.class_list else info.classes), info.name
+    else:
+        names, whose = read_classes(p.class_list), p.class_list
+    if len(names) != model.num_classes:
+        raise CheckpointError(
+            f"{p.checkpoint}: a network of {model.num_classes} classes, and {whose} has {len(names)}"
+            + ("" if p.class_list else "; their names are not known: class_list names a file with them")
+        )
+    if not p.class_list:
+        name, ends = Path(p.checkpoint).name, f"0 {names[0]!r} to {len(names) - 1} {names[-1]!r}"
+        print(f"{name} does not name its classes. They are taken for those of {info.name} in the same order,")
+        print(f"{ends}; where that gives mere chance, name a class_list.")
+    return model, list(names)
+
+
+def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str, Protocol]:
+    """The protocols that `p` names: `clip` always, which is the centre clip and crop, and `video` unless they name no
+    more than that. Raises DataError for ten crops, of which five are mirrored, where a mirrored class is another."""
+    if p.num_crops == 10 and info.mirrored:
+        raise DataError(
+            f"num_crops: 10: five of them are mirrored, and a mirrored {sorted(info.mirrored)[0]!r} is another class "
+            f"({len(info.mirrored)} classes are); take num_crops: 5"
+        )
+    size = {"num_frames": p.num_frames, "frame_stride": p.frame_stride, "short_side": p.short_side}
+    size |= {"crop_size": p.crop_size, "loop": p.loop}
+    views = {"num_clips": p.num_clips, "num_crops": p.num_crops, "crop_position": p.crop_position}
+    protocols = {"clip": Protocol("clip", **size)}
+    if p.protocol != "clip" or p.num_crops > 1 or p.crop_position != "center":
+        protocols["video"] = Protocol(p.protocol, **size, **views, average=p.average, step=p.window_step)
+    return protocols

@@ -1,0 +1,217 @@
+"""Checkpoints of a training in progress: what going on exactly takes, when it is written, how a run goes on from it.
+
+Three kinds lie in `run_dir/checkpoints`: best.pt (the network of the best epoch, for inference), epoch_NNNN.pt, and
+last.pt, which is written last: the other two are there once it says so. Besides what any checkpoint holds (see
+`models.weights.checkpoint`) last.pt and epoch_NNNN.pt hold `optimizer`, `schedule`, `plateau`, `rng`, `failures`,
+`best_epoch`, and, inside an epoch, `within`.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from actlib.compute.execution import Execution
+from actlib.files import put_aside
+from actlib.loops.job import Job, random_states
+from actlib.loops.optim import rate, rate_factor, set_rates
+from actlib.models import VideoModel, WeightsError
+from actlib.models.weights.checkpoint import CheckpointError, network_content, read_checkpoint, save_checkpoint
+from actlib.models.weights.file import WeightsFile
+from actlib.params import TrainingParams
+
+# Parameters that may differ between a checkpoint and the run that goes on from it.
+FREE_ON_RESUME = {
+    "run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "checkpoint_minutes", "device",
+    "num_workers", "video_backend", "timeout",
+}  # fmt: skip
+# What a checkpoint without them was trained with.
+BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
+BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
+BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0, "no_decay": "none"}
+
+
+def folder_of(p: TrainingParams) -> Path:
+    return Path(p.run_dir) / "checkpoints"
+
+
+# --- going on -------------------------------------------------------------------------------------------------
+
+
+def find_checkpoint(p: TrainingParams) -> WeightsFile | None:
+    """The checkpoint that `p.resume` says to go on from, read; None to begin. Raises CheckpointError."""
+    if p.resume == "never":
+        return None
+    path = folder_of(p) / "last.pt" if p.resume == "auto" else Path(p.resume)
+    if p.resume == "auto" and not path.is_file():
+        return None
+    last = read_checkpoint(path)
+    if "optimizer" not in last.content:
+        raise CheckpointError(f"{path}: holds no optimiser state to go on from (a best.pt?); resume from last.pt")
+    return last
+
+
+def require_same(p: TrainingParams, classes: list[str], last: WeightsFile) -> None:
+    """Going on with other parameters would be neither the old run nor a new one: refuse, naming them."""
+    mine, theirs = p.model_dump(), {**BEFORE, **last.content["params"]}
+    if "frozen_bn" in theirs:  # as it was called before
+        theirs["batch_norm"] = "frozen_layers" if theirs["frozen_bn"] else "tuned"
+    differ = [
+        f"{name} is {mine[name]!r}, was {value!r}"
+        for name, value in theirs.items()
+        if name in mine and name not in FREE_ON_RESUME and mine[name] != value
+    ]
+    if last.content["classes"] != classes:
+        differ.append(f"the table has {len(classes)} classes, the checkpoint {len(last.content['classes'])} or others")
+    done = len(last.content["history"])
+    if p.epochs < done:
+        differ.append(f"epochs is {p.epochs}, and {done} are done")
+    if differ:
+        raise CheckpointError(
+            f"{last.path} is of a run with other parameters: {'; '.join(differ)}. "
+            "Use another run_dir, or resume: never to start again here (the old checkpoints are kept aside)"
+        )
+
+
+def execution_of(last: WeightsFile, device: torch.device) -> tuple[Execution, dict[str, float]] | None:
+    """The precision and layout that the run had, and what was measured; None where that was on another device."""
+    told = dict(last.content["execution"])
+    before = told.pop("device", device.type)
+    if before != device.type:
+        print(f"precision and memory format are chosen anew: the run was on {before}, and goes on on {device.type}")
+        return None
+    return Execution(**told), last.content["execution_clips_per_s"]
+
+
+def load_state(model: VideoModel, last: WeightsFile) -> None:
+    """Load the weights of `last` into a network of the user's. Raises WeightsError."""
+    try:
+        model.load_state_dict(last.state)
+    except RuntimeError as error:
+        raise WeightsError(f"{last.path}: does not fit the model that was given: {error}") from error
+
+
+def pick_up(job: Job, last: WeightsFile) -> None:
+    """Put optimiser, schedule, history and random states of `last` into `job`; its network is loaded already."""
+    content, p = last.content, job.p
+    job.optimizer.load_state_dict(content["optimizer"])
+    state = content["schedule"]
+    if "step_count" in state:  # as it was written before torch's schedules were used
+        job.schedule.last_epoch = state["step_count"]
+        state = {"best": state["best_loss"], "num_bad_epochs": state["bad_epochs"], "_last_lr": [state["plateau"]]}
+    else:
+        job.schedule.load_state_dict(state)
+        state = content["plateau"]
+    if job.plateau:
+        job.plateau.load_state_dict(state)
+        job.plateau.optimizer.param_groups[0]["lr"] = state["_last_lr"][0]
+    before = rate(job.optimizer)
+    set_rates(job.schedule)
+    _tell_of_a_jump(job, before, content["params"]["epochs"])
+    job.history, job.within = content["history"], content.get("within")
+    job.best_epoch = content.get("best_epoch", _first_best(job.history))
+    job.failures = Counter({tuple(each[:-1]): each[-1] for each in content["failures"]})
+    job.random_states = content["rng"]
+    _check_best(job)
+    done = len(job.history)
+    if done == p.epochs:
+        print(f"all {done} epochs of this run are done")
+    else:
+        print(f"goes on after epoch {done} of {p.epochs}" + (", inside the next" if job.within else ""))
+
+
+def _tell_of_a_jump(job: Job, before: float, epochs: int) -> None:
+    """A cosine over another number of epochs is another curve: say where the rate goes on."""
+    p, step = job.p, job.schedule.last_epoch
+    if epochs != p.epochs and p.schedule == "cosine":
+        old = p.model_copy(update={"epochs": epochs})
+        last = p.lr * rate_factor(old, job.steps_per_epoch, max(0, step - 1))
+        print(
+            f"epochs is {p.epochs}, was {epochs}: the cosine is drawn over all of them, and the learning rate goes on "
+            f"at {rate(job.optimizer):.3g} where the last step had {last:.3g}"
+        )
+
+
+def _first_best(history: list[dict]) -> int:
+    """The first epoch, counted from 1, of those with the highest validation accuracy; 0 without any."""
+    best = max((row["val_top1"] for row in history), default=None)
+    return next((row["epoch"] for row in history if row["val_top1"] == best), 0)
+
+
+def _check_best(job: Job) -> None:
+    """best.pt must be the network of `best_epoch` of this very history. It is not after going on from an earlier epoch,
+    or in another folder: then the network at hand, the only one there is, takes its place."""
+    if not job.history:
+        return
+    try:
+        found = read_checkpoint(folder_of(job.p) / "best.pt").content["history"]
+    except CheckpointError:
+        found = None
+    if found != job.history[: job.best_epoch]:
+        print("best.pt is of another course of this run: the network that goes on takes its place")
+        job.best_epoch = 0 if job.within else len(job.history)  # inside an epoch there is none yet
+        if job.best_epoch:
+            save_checkpoint(folder_of(job.p) / "best.pt", content_of(job))
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def begin(job: Job) -> None:
+    """Set torch's generators as `prepare` left them, or the checkpoint, whatever was drawn since by looking at things.
+    With `resume: never` earlier checkpoints are put aside, not overwritten."""
+    torch.set_rng_state(job.random_states["torch"])
+    cuda = job.random_states["cuda"]
+    if cuda and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(cuda)
+    folder = folder_of(job.p)
+    if job.p.resume == "never" and not job.history and job.within is None and folder.exists():
+        put_aside(folder)
+
+
+def content_of(job: Job) -> dict:
+    """What inference needs."""
+    return network_content(job.model, job.classes, job.preprocessing) | {
+        "execution": {
+            "precision": job.execution.precision,
+            "memory_format": job.execution.memory_format,
+            "device": job.device.type,
+        },
+        "execution_clips_per_s": job.speeds,
+        "epoch": len(job.history),
+        "history": job.history,
+        "params": job.p.model_dump(),
+    }
+
+
+def _whole_content(job: Job) -> dict:
+    """What going on exactly needs: randomness besides torch's generators is seeded by epoch and video."""
+    return content_of(job) | {
+        "optimizer": job.optimizer.state_dict(),
+        "schedule": job.schedule.state_dict(),
+        "plateau": job.plateau.state_dict() if job.plateau else None,
+        "rng": random_states(),
+        "failures": [[*key, count] for key, count in job.failures.items()],
+        "best_epoch": job.best_epoch,
+        "within": job.within,
+    }
+
+
+def save_epoch(job: Job) -> None:
+    """Write the checkpoints of the epoch that is last in the history: best.pt if it is the best so far, epoch_NNNN.pt
+    every `checkpoint_every` epochs, and then last.pt."""
+    folder, row = folder_of(job.p), job.history[-1]
+    job.within = None
+    if not job.best_epoch or row["val_top1"] > job.best["val_top1"]:
+        job.best_epoch = row["epoch"]
+        save_checkpoint(folder / "best.pt", content_of(job))  # for inference: without the optimiser's state
+    whole = _whole_content(job)
+    if job.p.checkpoint_every and row["epoch"] % job.p.checkpoint_every == 0:
+        save_checkpoint(folder / f"epoch_{row['epoch']:04d}.pt", whole)
+    save_checkpoint(folder / "last.pt", whole)
+
+
+def save_within(job: Job, within: dict) -> None:
+    """Write last.pt inside an epoch. `within`: the batches done and the epoch's sums so far (see `train`)."""
+    job.within = within
+    save_checkpoint(folder_of(job.p) / "last.pt", _whole_content(job))
