@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 CURVES = """
-from actlib.analysis.widgets.widgets import LiveCurves
+from actlib.analysis.widgets import LiveCurves
 live = LiveCurves(2)
 for epoch in (1, 2):
     list(live.progress([1, 2, 3], total=3))
@@ -23,7 +23,7 @@ for epoch in (1, 2):
                      lr=0.1, clips_per_s=9.0, data_wait=0.5, replaced=0))
 """
 EXPLORER = """
-from actlib.analysis.widgets.widgets import NetworkExplorer
+from actlib.analysis.widgets import NetworkExplorer
 explorer = NetworkExplorer(["resnet10", "mobilenetv2 width_mult=0.45"], 16, 112)
 """
 

@@ -2,14 +2,17 @@
 
 import ast
 import csv
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 
 import papermill
 import pytest
 import yaml
+from conftest import ROOT
 
 from actlib.params import NOTEBOOKS
 
@@ -67,6 +70,56 @@ def test_a_notebook_keeps_the_conventions(root, name):
             # Otherwise the cell that reads the parameters could not be run again after an edit.
             assert not set_here & set(NOTEBOOKS[name].model_fields), cell["id"]
     assert any("run.finish(" in "".join(cell["source"]) for cell in code)
+
+
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_imports_little_and_in_one_cell(root, name):
+    trees = [ast.parse("".join(cell["source"])) for cell in cells_of(root, name) if cell["cell_type"] == "code"]
+    imports = [[node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)] for tree in trees]
+    (lines,) = filter(None, imports)
+    assert len(lines) <= 6 and all(node.lineno == node.end_lineno for node in lines)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_sections_are_short_and_plumbing_is_behind_the_run(root, name):
+    cells = cells_of(root, name)
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert not [word for word in ("savefig", "to_csv", "set_status", "result.json", "number(") if word in code]
+    sections = ["".join(cell["source"]) for cell in cells[1:-1] if cell["cell_type"] == "markdown"]
+    for section in sections:
+        words = re.sub(r"`[^`]*`|\([^)]*\)", "", section.partition("\n\n")[2] if section.startswith("#") else section)
+        assert 1 <= len(re.findall(r"[.?!](?=\s|$)", words)) <= 4, section
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_what_a_notebook_uses_of_a_module_is_there(path):
+    """Of every module that it imports; without running it."""
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in cells))
+    names: dict[str, object] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(compile(ast.Module([node], []), path.name, "exec"), names)
+    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    modules = {name: value for name, value in names.items() if inspect.ismodule(value)}
+    asked = {(node.value.id, node.attr) for node in used if node.value.id in modules}
+    assert asked and not [each for each in asked if not hasattr(modules[each[0]], each[1])]
+
+
+def test_the_lesson_of_ones_own_network(root, tmp_path, motion_table):
+    """At its smallest: trained, evaluated and put into the plot, all from the notebook."""
+    papermill.execute_notebook(
+        root / "notebooks" / "lessons" / "own_network.ipynb",
+        tmp_path / "lesson.ipynb",
+        {"table": str(motion_table), "run_dir": str(tmp_path / "run"), "epochs": 1, "width": 4, "compare_with": []},
+        cwd=root / "notebooks" / "lessons",
+        kernel_name="python3",
+    )
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["model"] == "small3d width=4" and result["numbers"]["video_top1"]["videos"] == 16
+    assert {"curves.png", "accuracy_vs_macs.png", "checkpoints"} <= {each.name for each in (tmp_path / "run").iterdir()}
 
 
 @pytest.mark.slow
