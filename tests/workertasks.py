@@ -1,4 +1,4 @@
-"""What the tests of `datasets.workers` let its processes do, and which these are."""
+"""What the tests of `datasets.prepare.workers` let its processes do, and which these are."""
 
 import errno
 import os
