@@ -90,7 +90,7 @@ def test_the_first_of_equal_epochs_is_the_best(motion_table, tmp_path, monkeypat
 
 
 def test_best_is_never_of_an_abandoned_course(motion_table, tmp_path, monkeypatch):
-    validated(monkeypatch, 25.0, 50.0, 75.0, 30.0, 40.0)
+    validated(monkeypatch, 50.0, 60.0, 75.0, 30.0, 40.0)
     run(params(motion_table, tmp_path, epochs=3, checkpoint_every=1))
     assert content(tmp_path / "checkpoints" / "best.pt")["epoch"] == 3
     earlier = params(motion_table, tmp_path, epochs=3, checkpoint_every=1,
@@ -98,8 +98,9 @@ def test_best_is_never_of_an_abandoned_course(motion_table, tmp_path, monkeypatc
     job = prepare(earlier)  # the network of 75 % is none of this course
     rows = list(train(job))
     best = content(tmp_path / "checkpoints" / "best.pt")
-    assert [row["val_top1"] for row in rows] == [25.0, 30.0, 40.0]
-    assert best["epoch"] == job.best["epoch"] == 3 and job.best["val_top1"] == 40.0 and best["history"] == rows
+    assert [row["val_top1"] for row in rows] == [50.0, 30.0, 40.0]
+    assert best["epoch"] == job.best["epoch"] == 1 and job.best["val_top1"] == 50.0 and best["history"] == rows[:1]
+    assert_same_weights(weights(tmp_path, "best.pt"), weights(tmp_path, "epoch_0001.pt"))
 
 
 def test_a_kill_between_the_two_writes_leaves_no_better_network_behind(motion_table, tmp_path, monkeypatch):
