@@ -71,7 +71,7 @@ def label_points(
         taken.append(box)
         ax.annotate(
             "\n".join(lines), (xs.iloc[index], ys.iloc[index]), (6 if left > x else -6, shift), fontsize=8,
-            textcoords="offset points", ha="left" if left > x else "right", va="center",
+            textcoords="offset points", ha="left" if left > x else "right", va="center", zorder=2,  # below the points
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6},
         )  # fmt: skip
 
