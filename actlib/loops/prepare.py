@@ -26,7 +26,7 @@ from actlib.loops.optim import make_optimizer, make_schedule
 from actlib.messages import listed
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
-from actlib.models.weights.checkpoint import CheckpointError
+from actlib.models.weights.checkpoint import UNSAID, CheckpointError
 from actlib.models.weights.convert import read_classes, unnamed
 from actlib.params import FinetuneParams, TrainingParams, VideoAccuracyParams
 
@@ -254,8 +254,11 @@ def evaluation_network(
                 f"{p.checkpoint} OUT.pt` with --mean, --std and what else differs writes a checkpoint that does"
             )
         print(model.load_report)
-    elif (model := adopt(model, len(info.classes))).preprocessing is None:
-        raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
+    else:
+        model = adopt(model, len(info.classes))
+        if not {"mean", "std"} <= set(model.preprocessing or {}):
+            raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
+        model.preprocessing = UNSAID | model.preprocessing
     if model.classes and model.classes != unnamed(model.num_classes) and not p.class_list:
         return model, model.classes
     if p.class_list in ("", "sorted"):

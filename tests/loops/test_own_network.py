@@ -97,3 +97,14 @@ def test_weights_of_a_loop_of_ones_own(here, motion_table):
     job = prepare(accuracy(motion_table, path))
     assert job.classes == classes and job.model.spec == "my_nets.py:small3d" and job.normalisation["mean"] == [0.5] * 3
     assert torch.equal(job.model[0].weight, model[0].weight) and evaluate(job)["video"].num_scored == 16
+
+
+def test_a_network_in_memory_is_evaluated_as_it_is(motion_table):
+    model = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 8))
+    size = {"num_frames": 4, "frame_stride": 4, "short_side": 32, "crop_size": 32}
+    p = accuracy(motion_table, "", **size)
+    with pytest.raises(ValueError, match="set model.preprocessing to a dict of mean, std"):
+        prepare(p, model=model)
+    model.preprocessing = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    job = prepare(p, model=model)
+    assert job.model is model and evaluate(job)["video"].num_scored == 16
