@@ -91,7 +91,8 @@ def test_a_file_of_weights_is_read_once(motion_table, finetune_table, tmp_path, 
     training.run(params(motion_table, tmp_path / "start"))
     asked, load = [], torch.load
     monkeypatch.setattr(torch, "load", lambda path, **how: asked.append(path) or load(path, **how))
-    start, quick = str(tmp_path / "start" / "checkpoints" / "best.pt"), {"num_workers": 0, "precision": "float32"}
+    start = str(tmp_path / "start" / "checkpoints" / "best.pt")
+    quick = {"num_workers": 0, "precision": "float32", "run_dir": str(tmp_path / "run")}
     for p in (
         FinetuneParams.build({**quick, "pretrained": start, "table": str(finetune_table)}, "test"),
         VideoAccuracyParams.build({**quick, "checkpoint": start, "table": str(motion_table)}, "test"),
