@@ -15,7 +15,7 @@ from actlib.datasets.clips.show import frames_of
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.errors import DataError, VideoError
-from actlib.datasets.video.reader import read_frames
+from actlib.datasets.video.reader import check_backend, read_frames
 from actlib.datasets.vocabulary import MODALITIES
 from actlib.messages import listed
 
@@ -67,7 +67,7 @@ class _Videos(Dataset):
                 f"{len(unprobed):,} videos have no num_frames, {unprobed.iloc[0]} first; "
                 "notebook 01_data_prep probes them and fills it in"
             )
-        self.modality, self.timeout, self.backend = modality, timeout, backend
+        self.modality, self.timeout, self.backend = modality, timeout, check_backend(backend)
         self.paths = _Paths(table["path"].to_list())
         self.labels = torch.from_numpy(labels.astype(np.int32))
         self._begins = torch.from_numpy(table["start"].fillna(0).to_numpy(dtype=np.int32))

@@ -101,17 +101,6 @@ def read_checkpoint(path: str | Path) -> WeightsFile:
     return file
 
 
-def random_states() -> dict:
-    """The states of torch's global generators; all other randomness of a run is seeded by epoch and video."""
-    return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-
-
-def restore_random_states(states: dict) -> None:
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-
-
 def _check_preprocessing(path: str | Path, given: dict) -> None:
     """Raise CheckpointError that names every part that is missing, unknown, or of another kind."""
     known = (*_SIZES, *_COLOURS, *UNSAID)

@@ -287,6 +287,8 @@ def test_what_does_not_fit_is_named(motion_table):
         clips_of(found, sampling="rondom")
     with pytest.raises(ValueError, match="modality 'depth'"):
         clips_of(found, modality="depth")
+    with pytest.raises(ValueError, match="video_backend 'cv2': expected one of auto, pyav, decord"):
+        clips_of(found, backend="cv2")  # here, and not in a worker
     with pytest.raises(ValueError, match="share num_frames and crop_size"):
         protocols = {"one": Protocol("clip", **SIZE), "other": Protocol("clip", 4, 2, 40, 32)}
         EvaluationViews(found, table.class_names(found), protocols)
