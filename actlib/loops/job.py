@@ -20,7 +20,7 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.table import dataset_name
 from actlib.files import digest, write_with
-from actlib.loops.optim import learning_rates
+from actlib.loops.optim import learning_rates, steps_per_epoch
 from actlib.models import VideoModel
 from actlib.params import TrainingParams, VideoAccuracyParams
 
@@ -105,7 +105,7 @@ class Job(Evaluation):
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.batches.sizes) // self.p.accumulate)
+        return steps_per_epoch(self.p, self.batches.sizes)
 
     @property
     def val_protocol(self) -> Protocol:

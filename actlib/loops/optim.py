@@ -40,6 +40,11 @@ def rate_factor(p: TrainingParams, steps_per_epoch: int, step: int) -> float:
     return 1.0
 
 
+def steps_per_epoch(p: TrainingParams, batches: list[int]) -> int:
+    """The optimiser steps of an epoch of these batches; the last one may have fewer than `accumulate` of them."""
+    return -(-len(batches) // p.accumulate)
+
+
 def learning_rates(p: TrainingParams, steps_per_epoch: int) -> np.ndarray:
     """The rate of every step of the run: float64 (epochs · steps_per_epoch,)."""
     return p.lr * np.array([rate_factor(p, steps_per_epoch, step) for step in range(p.epochs * steps_per_epoch)])

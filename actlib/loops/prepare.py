@@ -20,9 +20,16 @@ from actlib.datasets.errors import DataError
 from actlib.datasets.table import read_table, rows_of
 from actlib.datasets.vocabulary import CHANNELS
 from actlib.loops import resume
-from actlib.loops.finetune import PREPROCESSING, fit_to_data, freeze, inherit_preprocessing, open_pretrained
+from actlib.loops.finetune import (
+    PREPROCESSING,
+    fit_to_data,
+    freeze,
+    inherit_preprocessing,
+    open_pretrained,
+    parameter_groups,
+)
 from actlib.loops.job import Evaluation, Job
-from actlib.loops.optim import make_optimizer, make_schedule
+from actlib.loops.optim import make_optimizer, make_schedule, steps_per_epoch
 from actlib.messages import listed
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
@@ -77,7 +84,7 @@ def prepare(
     optimizer = _optimizer(p, model, optimizer)
     loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
-    schedule, plateau = make_schedule(p, optimizer, -(-len(batches) // p.accumulate))
+    schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
     job = Job(
         p=p, device=device, info=info, classes=info.classes, model=model, train_data=train_data, val_data=val_data,
         preprocessing={name: getattr(p, name) for name in PREPROCESSING}, execution=execution, speeds=speeds,
@@ -156,11 +163,11 @@ def _execution(p: TrainingParams, model: VideoModel, batches, device, last) -> t
 
 
 def _optimizer(p: TrainingParams, model: VideoModel, given) -> torch.optim.Optimizer:
-    ours = make_optimizer(p, model)
     if given is None:
-        return ours
+        return make_optimizer(p, model)
+    groups = parameter_groups(model, p)  # for one that is made already too: wrong lr_factors are refused
     if not isinstance(given, torch.optim.Optimizer):
-        return given([{"name": group["name"], "params": group["params"]} for group in ours.param_groups])
+        return given([{"name": group["name"], "params": group["params"]} for group in groups])
     known = {id(parameter) for parameter in model.parameters()}
     if not all(id(parameter) in known for group in given.param_groups for parameter in group["params"]):
         raise ValueError("optimizer: it holds parameters that are not the model's; give its model too (model=…)")
