@@ -1,154 +1,147 @@
-"""How a network is run: numeric precision and memory layout, chosen by measuring on the device at hand.
+"""How a network is run: numeric precision, memory layout, and whether torch.compile takes it over."""
 
-The fastest pair depends on the network and the chip (bf16 is three times faster where the CPU has AMX, several
-times slower where it has not; depthwise 3-D convolutions like other layouts than dense ones), so `choose` runs a
-few steps with each pair instead of believing a rule.
-"""
-
-import copy
-import time
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from actlib.compute.folding import fold_batch_norm
 from actlib.compute.vocabulary import MEMORY_FORMATS, PRECISIONS
 
-HOPELESS = 2.0  # a first step this many times slower than the best so far ends the measurement of a pair
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A precision (`float32` or `bf16` autocast) and a memory format (`contiguous` or `channels_last`)."""
+    """A precision, a memory format (`contiguous` or `channels_last`) and whether the network is compiled.
+
+    float32: IEEE float32 throughout, on a GPU too · tf32: the products of matrices and convolutions with 10 bits of
+    mantissa (CUDA devices of capability 8.0 and newer) · bf16, fp16: torch's autocast; fp16 trains with scaled losses.
+    """
 
     precision: str = "float32"
     memory_format: str = "contiguous"
+    compile: bool = False
 
     def __str__(self) -> str:
-        return f"{self.precision}, {self.memory_format}"
+        return f"{self.precision}, {self.memory_format}" + (", compiled" if self.compile else "")
+
+    def check(self, device: torch.device) -> None:
+        """Raises ValueError for a word that is not known, or what `device` cannot do, naming the parameter."""
+        for name, value, known in (
+            ("precision", self.precision, PRECISIONS),
+            ("memory_format", self.memory_format, MEMORY_FORMATS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
+        if self.precision == "tf32" and not (device.type == "cuda" and capability(device) >= (8, 0)):
+            raise ValueError(f"precision tf32: only CUDA devices of capability 8.0 and newer have it, not {device}")
+        if self.compile and not has_compiler(device):
+            raise ValueError(
+                f"compile: true: torch.compile needs a C++ compiler for {device}, and there is none on the PATH; "
+                "install one (Debian: apt install g++), name it in CXX, or set compile: false"
+            )
 
     def apply_to(self, model: nn.Module) -> nn.Module:
-        """Lay out the parameters of `model` in place: 4-D and 5-D ones as channels last, or as torch makes them."""
+        """Lay out the parameters of `model` in place: 4-D and 5-D ones as channels last, or as torch makes them; and
+        let torch.compile take its calls over. Its state dict, and copies of it, are those of any network."""
         last = self.memory_format == "channels_last"
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
         for parameter in model.parameters():
             if parameter.dim() in formats:
                 layout = formats[parameter.dim()] if last else torch.contiguous_format
                 parameter.data = parameter.data.contiguous(memory_format=layout)
+        if self.compile:
+            model.compile()
         return model
 
-    def apply_to_clips(self, clips: torch.Tensor) -> torch.Tensor:
-        """Lay out (B, C, T, H, W) likewise; a copy only where the layout changes."""
-        last = self.memory_format == "channels_last"
-        return clips.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+    def layout_of_clips(self) -> torch.memory_format:
+        """The layout of (B, C, T, H, W)."""
+        return torch.channels_last_3d if self.memory_format == "channels_last" else torch.contiguous_format
 
     def autocast(self, device: torch.device):
         """The context to run the forward pass in."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        dtype = AUTOCAST.get(self.precision)
+        return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """Scales the loss of fp16, whose small gradients would vanish; without effect in other precisions."""
+        return torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+
+    def switches(self) -> dict[str, object]:
+        """torch's switches while such a network computes, forward and backward, by name, in the order of setting."""
+        return _fp32_switches("tf32" if self.precision == "tf32" else "ieee") | {"torch.backends.cudnn.benchmark": True}
+
+    @contextmanager
+    def switched(self) -> Iterator[None]:
+        """Set `switches`, which are the whole process's, and put back what they were."""
+        with _switched(self.switches()):
+            yield
+
+    def describe(self, device: torch.device) -> dict:
+        """All of it as environment.json holds it."""
+        told = {"precision": self.precision, "memory_format": self.memory_format, "compile": self.compile}
+        return told | {"device": str(device), "loss_scaling": self.precision == "fp16"} | self.switches()
 
 
-def candidates(precision: str = "auto", memory_format: str = "auto") -> list[Execution]:
-    """The pairs that `auto` leaves open, plain float32 first. Raises ValueError for an unknown name."""
-    for name, value, known in (
-        ("precision", precision, PRECISIONS),
-        ("memory_format", memory_format, MEMORY_FORMATS),
-    ):
-        if value not in ("auto", *known):
-            raise ValueError(f"{name} {value!r}: expected one of auto, {', '.join(known)}")
-    return [
-        Execution(each, layout)
-        for each in (PRECISIONS if precision == "auto" else (precision,))
-        for layout in (MEMORY_FORMATS if memory_format == "auto" else (memory_format,))
-    ]
+MATMUL = "torch.float32_matmul_precision"  # has a getter and a setter
 
 
-def measure(
-    model: nn.Module,
-    input_shape: tuple[int, ...],
-    execution: Execution,
-    *,
-    device: torch.device,
-    training: bool,
-    repeats: int = 2,
-    give_up_s: float = float("inf"),
-) -> float:
-    """Seconds of one step on a batch of shape (B, C, T, H, W), the best of `repeats` after a first one to warm up.
+def _fp32_switches(precision: str) -> dict[str, object]:
+    """What float32 means: `ieee` or `tf32`. cuDNN's convolutions take TF32 unless they are told otherwise.
 
-    A step is forward, cross-entropy and backward when `training`, else forward alone, with batch norms folded into
-    convolutions as `loops.evaluate` has them. Works on a copy of `model` and leaves torch's random state as it was. A
-    first step slower than `give_up_s` is the answer.
+    torch's older switches go first: each sets several of the newer ones, and refuses to answer where these differ from
+    it, so they have to agree.
     """
-    model = execution.apply_to(copy.deepcopy(model).to(device).train(training))
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(not training):
-        torch.manual_seed(0)
-        clips = execution.apply_to_clips(torch.randn(input_shape, device=device))
-        if not training:
-            model = fold_batch_norm(model, clips[:1])
-        labels = torch.zeros(len(clips), dtype=torch.long, device=device)
-        first = _timed_step(model, clips, labels, execution, device, training)
-        if first > give_up_s:
-            return first
-        return min(_timed_step(model, clips, labels, execution, device, training) for _ in range(repeats))
+    tf32 = precision == "tf32"
+    older = {MATMUL: "high" if tf32 else "highest", "torch.backends.cudnn.allow_tf32": tf32}
+    newer = [f"torch.backends.{each}.fp32_precision" for each in ("cuda.matmul", "cudnn.conv", "cudnn.rnn")]
+    on_a_cpu = [f"torch.backends.mkldnn.{each}.fp32_precision" for each in ("matmul", "conv")]
+    return older | dict.fromkeys(newer, precision) | dict.fromkeys(on_a_cpu, "ieee")
 
 
-def _timed_step(model, clips, labels, execution, device, training) -> float:
-    _synchronize(device)
-    begin = time.perf_counter()
-    with execution.autocast(device):
-        logits = model(clips)
-    if training:
-        F.cross_entropy(logits.float(), labels).backward()
-        model.zero_grad(set_to_none=True)
-    _synchronize(device)
-    return time.perf_counter() - begin
+@contextmanager
+def ieee_float32() -> Iterator[None]:
+    """Float32 as IEEE has it, on any device: for answers that are held against each other."""
+    with _switched(_fp32_switches("ieee")):
+        yield
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+@contextmanager
+def _switched(switches: dict[str, object]) -> Iterator[None]:
+    before = {}
+    for name in switches:
+        with suppress(RuntimeError):  # an older switch, where the user's newer ones differ from it
+            before[name] = _switch(name)
+    try:
+        for name, value in switches.items():
+            _switch(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            _switch(name, value)
 
 
-def measure_all(
-    model: nn.Module, input_shape: tuple[int, ...], pairs: list[Execution], *, device: torch.device, training: bool
-) -> dict[Execution, float]:
-    """Seconds of one step on a batch of `input_shape` (B, C, T, H, W) for each pair.
-
-    Each is tried on two clips first; for one that is hopeless there (bf16 on a CPU that only emulates it can be
-    twenty times slower) that answer, scaled to the batch, has to do.
-    """
-    trial_shape = (min(2, input_shape[0]), *input_shape[1:])
-    seconds: dict[Execution, float] = {}
-    for pair in pairs:
-        scale = input_shape[0] / trial_shape[0]
-        best = min(seconds.values(), default=float("inf"))
-        how = {"device": device, "training": training, "give_up_s": HOPELESS * best / scale}
-        seconds[pair] = scale * measure(model, trial_shape, pair, repeats=1, **how)
-    best = min(seconds.values())
-    for pair in pairs:
-        if seconds[pair] <= HOPELESS * best:
-            seconds[pair] = measure(model, input_shape, pair, device=device, training=training)
-    return seconds
+def _switch(name: str, *value):
+    """The value of a switch; with `value`, set it."""
+    if name == MATMUL:
+        return torch.set_float32_matmul_precision(*value) if value else torch.get_float32_matmul_precision()
+    *places, attribute = name.split(".")[1:]
+    owner = torch
+    for place in places:
+        owner = getattr(owner, place)
+    return setattr(owner, attribute, *value) if value else getattr(owner, attribute)
 
 
-def choose(
-    model: nn.Module,
-    input_shape: tuple[int, ...],
-    *,
-    device: torch.device,
-    training: bool,
-    precision: str = "auto",
-    memory_format: str = "auto",
-) -> tuple[Execution, dict[str, float]]:
-    """The fastest pair for this network, input (B, C, T, H, W) and device, and clips/s of every pair measured.
+def capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
-    Nothing is measured where `precision` and `memory_format` leave no choice.
-    """
-    pairs = candidates(precision, memory_format)
-    if len(pairs) == 1:
-        return pairs[0], {}
-    seconds = measure_all(model, input_shape, pairs, device=device, training=training)
-    speeds = {str(pair): round(input_shape[0] / each, 2) for pair, each in seconds.items()}
-    return min(seconds, key=seconds.get), speeds
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch.compile finds what it needs: a C++ compiler on a CPU, for CUDA one of C too, which Triton calls."""
+    names = {"cpu": (os.environ.get("CXX", ""), "g++", "clang++", "c++")}
+    found = names.get(device.type, (os.environ.get("CC", ""), "gcc", "clang", "cc"))
+    return any(name and shutil.which(name) for name in found)

@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from actlib.compute.execution import ieee_float32
+
 TOLERANCE = 1e-3  # largest difference of the logits, relative to the mean of their absolute values
 
 
@@ -19,10 +21,12 @@ def fold_batch_norm(model: nn.Module, clips: torch.Tensor) -> nn.Module:
     folded into that convolution; `model` stays as it is.
 
     clips: normalised (B, 3, T, H, W) on the model's device, with which the network is run to see what follows what,
-    and once more to check that the copy answers the same. Where it does not, the copy is not folded.
+    and once more to check that the copy answers the same, in IEEE float32, which the tolerance is made for. Where it
+    does not, the copy is not folded.
     """
     folded = copy.deepcopy(model).eval()
-    with torch.inference_mode(False), torch.no_grad():
+    no_autocast = torch.autocast(clips.device.type, enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), ieee_float32(), no_autocast:
         clips = clips.clone()
         pairs, logits = _convolutions_with_norms(folded, clips)
         for conv_name, norm_name in pairs:

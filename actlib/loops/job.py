@@ -33,7 +33,7 @@ def random_states() -> dict:
 @dataclass(kw_only=True)
 class Evaluation:
     """A network and the videos it is evaluated on. `info`: of the data set. `preprocessing`: how the network's clips
-    are made. `speeds`: clips/s of each precision and layout measured, the fastest first."""
+    are made. `speeds`: clips/s of each way to run the network that was measured, the fastest first."""
 
     p: TrainingParams | VideoAccuracyParams
     device: torch.device
@@ -97,6 +97,7 @@ class Job(Evaluation):
     loader: DataLoader
     frozen: list[nn.Module] = field(default_factory=list)
     mirrored: torch.Tensor | None = None
+    scaler: torch.amp.GradScaler
     history: list[dict] = field(default_factory=list)
     best_epoch: int = 0  # 0: none yet
     within: dict | None = None

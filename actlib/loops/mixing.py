@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from actlib.compute.device import to_device
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -49,7 +51,7 @@ def mix(clips: torch.Tensor, labels: torch.Tensor, *, mixup: float, cutmix: floa
     kind = kinds[int(rng.integers(len(kinds)))]
     alpha = mixup if kind is _mixup else cutmix
     share = float(rng.beta(alpha, alpha))
-    partner = torch.from_numpy(rng.permutation(len(labels))).to(clips.device)
+    partner = to_device(torch.from_numpy(rng.permutation(len(labels))), clips.device)
     share = kind(clips, partner, share, rng)
     return Targets(labels, labels[partner], share)
 

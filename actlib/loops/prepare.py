@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from actlib.compute.choose import choose
 from actlib.compute.device import pick_device
-from actlib.compute.execution import Execution, candidates, choose, measure_all
+from actlib.compute.execution import Execution
 from actlib.datasets.clips.loaders import EpochBatches, EvaluationViews, TrainingClips, training_loader
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import train_transform
@@ -76,13 +77,13 @@ def prepare(
         modality=p.modality, timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
     batches = EpochBatches(len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch)
+    loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
     frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
     if last:
         resume.require_same(p, info.classes, last)
     execution, speeds = _execution(p, model, batches, device, last)
     execution.apply_to(model.to(device))
-    optimizer = _optimizer(p, model, optimizer)
-    loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
+    optimizer = _optimizer(p, model, optimizer, execution)
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
     job = Job(
@@ -90,6 +91,7 @@ def prepare(
         preprocessing={name: getattr(p, name) for name in PREPROCESSING}, execution=execution, speeds=speeds,
         loss=loss.to(device) if isinstance(loss, nn.Module) else loss, optimizer=optimizer, schedule=schedule,
         plateau=plateau, batches=batches, loader=loader, frozen=frozen, mirrored=mirrored,
+        scaler=execution.scaler(device),
     )  # fmt: skip
     if last:
         resume.pick_up(job, last)
@@ -154,17 +156,23 @@ def _execution(p: TrainingParams, model: VideoModel, batches, device, last) -> t
     """How the network runs: as it did before, unless that was on another kind of device."""
     before = resume.execution_of(last, device) if last else None
     if before:
-        return before
-    shape = (max(batches.sizes), model.in_channels, p.num_frames, p.crop_size, p.crop_size)
-    how = {"precision": p.precision, "memory_format": p.memory_format}
-    if "auto" in how.values():
-        print("timing a few steps in each precision and memory format …", flush=True)
-    return choose(model, shape, device=device, training=True, **how)
+        before.check(device)
+        return before, {}
+    return _chosen(p, model, max(batches.sizes), p.epochs * len(batches.sizes), device, training=True)
 
 
-def _optimizer(p: TrainingParams, model: VideoModel, given) -> torch.optim.Optimizer:
+def _chosen(p, model: VideoModel, batch_size: int, steps: int, device: torch.device, *, training: bool) -> tuple:
+    """How the network runs in a run of so many `steps`, and the clips/s of each way that was measured."""
+    shape = (batch_size, model.in_channels, p.num_frames, p.crop_size, p.crop_size)
+    how = {"precision": p.precision, "memory_format": p.memory_format, "compile": p.compile}
+    execution, timings = choose(model, shape, device=device, training=training, steps=steps, **how)
+    fastest = sorted(timings, key=lambda each: timings[each].seconds)
+    return execution, {str(each): round(batch_size / timings[each].seconds, 2) for each in fastest}
+
+
+def _optimizer(p: TrainingParams, model: VideoModel, given, execution: Execution) -> torch.optim.Optimizer:
     if given is None:
-        return make_optimizer(p, model)
+        return make_optimizer(p, model, scaled=execution.precision == "fp16")
     groups = parameter_groups(model, p)  # for one that is made already too: wrong lr_factors are refused
     if not isinstance(given, torch.optim.Optimizer):
         return given([{"name": group["name"], "params": group["params"]} for group in groups])
@@ -228,16 +236,13 @@ def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Eval
         videos, classes, protocols,
         modality=model.preprocessing["modality"], timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
-    shape = (p.batch_size, model.in_channels, p.num_frames, p.crop_size, p.crop_size)
-    print("timing the network on this device …", flush=True)
-    seconds = measure_all(
-        model.eval(), shape, candidates(p.precision, p.memory_format), device=device, training=False
-    )
-    fastest = sorted(seconds, key=seconds.get)
-    fastest[0].apply_to(model.to(device))
+    length = int((videos["end"].fillna(videos["num_frames"]) - videos["start"].fillna(0)).median())
+    views = len(videos) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
+    execution, speeds = _chosen(p, model.eval(), p.batch_size, views // p.batch_size, device, training=False)
+    execution.apply_to(model.to(device))
     return Evaluation(
         p=p, device=device, info=info, classes=classes, model=model, val_data=data, preprocessing=model.preprocessing,
-        execution=fastest[0], speeds={str(each): round(p.batch_size / seconds[each], 2) for each in fastest},
+        execution=execution, speeds=speeds,
     )  # fmt: skip
 
 

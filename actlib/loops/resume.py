@@ -2,11 +2,12 @@
 
 Three kinds lie in `run_dir/checkpoints`: best.pt (the network of the best epoch, for inference), epoch_NNNN.pt, and
 last.pt, which is written last: the other two are there once it says so. Besides what any checkpoint holds (see
-`models.weights.checkpoint`) last.pt and epoch_NNNN.pt hold `optimizer`, `schedule`, `plateau`, `rng`, `failures`,
-`best_epoch`, and, inside an epoch, `within`.
+`models.weights.checkpoint`) last.pt and epoch_NNNN.pt hold `optimizer`, `schedule`, `plateau`, `scaler`, `rng`,
+`failures`, `best_epoch`, and, inside an epoch, `within`.
 """
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ FREE_ON_RESUME = {
 # What a checkpoint without them was trained with.
 BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
 BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
-BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0, "no_decay": "none"}
+BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0, "no_decay": "none", "compile": False}
 
 
 def folder_of(p: TrainingParams) -> Path:
@@ -73,14 +74,14 @@ def require_same(p: TrainingParams, classes: list[str], last: WeightsFile) -> No
         )
 
 
-def execution_of(last: WeightsFile, device: torch.device) -> tuple[Execution, dict[str, float]] | None:
-    """The precision and layout that the run had, and what was measured; None where that was on another device."""
+def execution_of(last: WeightsFile, device: torch.device) -> Execution | None:
+    """How the run computed; None where that was on another device."""
     told = dict(last.content["execution"])
     before = told.pop("device", device.type)
     if before != device.type:
         print(f"precision and memory format are chosen anew: the run was on {before}, and goes on on {device.type}")
         return None
-    return Execution(**told), last.content["execution_clips_per_s"]
+    return Execution(**told)
 
 
 def load_state(model: VideoModel, last: WeightsFile) -> None:
@@ -112,6 +113,7 @@ def pick_up(job: Job, last: WeightsFile) -> None:
     job.best_epoch = content.get("best_epoch", _first_best(job.history))
     job.failures = Counter({tuple(each[:-1]): each[-1] for each in content["failures"]})
     job.random_states = content["rng"]
+    job.scaler.load_state_dict(content.get("scaler", {}))
     _check_best(job)
     done = len(job.history)
     if done == p.epochs:
@@ -172,12 +174,7 @@ def begin(job: Job) -> None:
 def content_of(job: Job) -> dict:
     """What inference needs."""
     return network_content(job.model, job.classes, job.preprocessing) | {
-        "execution": {
-            "precision": job.execution.precision,
-            "memory_format": job.execution.memory_format,
-            "device": job.device.type,
-        },
-        "execution_clips_per_s": job.speeds,
+        "execution": asdict(job.execution) | {"device": job.device.type},
         "epoch": len(job.history),
         "history": job.history,
         "params": job.p.model_dump(),
@@ -190,6 +187,7 @@ def _whole_content(job: Job) -> dict:
         "optimizer": job.optimizer.state_dict(),
         "schedule": job.schedule.state_dict(),
         "plateau": job.plateau.state_dict() if job.plateau else None,
+        "scaler": job.scaler.state_dict(),
         "rng": random_states(),
         "failures": [[*key, count] for key, count in job.failures.items()],
         "best_epoch": job.best_epoch,

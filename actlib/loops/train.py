@@ -12,19 +12,18 @@ a run that is killed and resumed gives the same weights as one that was not: bit
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 import numpy as np
 import torch
 
-from actlib.compute.device import to_float
+from actlib.compute.device import on_device, to_device, to_float
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import mirror
 from actlib.loops import resume
 from actlib.loops.evaluate import evaluate
 from actlib.loops.job import Job
-from actlib.loops.mixing import Targets, mix
+from actlib.loops.mixing import mix
 from actlib.loops.optim import rate, set_rates
 
 CHECK_EVERY = 50  # batches until a loss that is not a number is noticed: asking makes a GPU wait
@@ -46,7 +45,9 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     yield from list(job.history)
     for epoch in range(len(job.history), job.p.epochs):
         begin = time.perf_counter()
-        row = {"epoch": epoch + 1, **_train_epoch(job, epoch, progress), **_validate(job)}
+        with job.execution.switched():
+            trained = _train_epoch(job, epoch, progress)
+        row = {"epoch": epoch + 1, **trained, **_validate(job)}
         row["seconds"] = round(time.perf_counter() - begin, 2)
         if job.plateau:
             job.plateau.step(row["val_loss"])
@@ -64,16 +65,19 @@ def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     job.set_training_mode()
     job.set_epoch(epoch, within["batches"])
     batches = progress(job.loader, total=len(job.batches), desc=f"epoch {epoch + 1}") if progress else job.loader
+    order = list(job.batches)
+    flips = _flips(job, epoch, order)
     losses: list[torch.Tensor] = []
     waited, lr, first = 0.0, rate(job.optimizer), seen
     begin = asked = saved = time.perf_counter()
-    for number, (batch, videos) in enumerate(zip(batches, job.batches), start=within["batches"]):
+    arriving = zip(on_device(batches, job.device), order, flips)
+    for number, (batch, videos, flip) in enumerate(arriving, start=within["batches"]):
         waited += time.perf_counter() - asked
         replaced += job.note_failures(batch.failures, "training")
-        clips, targets = _augmented(job, epoch, videos, batch)
+        clips, targets = _augmented(job, epoch, videos[0], batch, flip)
         logits = _forward(job, clips, number)
         loss = job.loss(logits, targets.of(logits.shape[1]))
-        (loss * len(logits) / _clips_of_step(sizes, number, p.accumulate)).backward()
+        job.scaler.scale(loss * len(logits) / _clips_of_step(sizes, number, p.accumulate)).backward()
         ends_step = (number + 1) % p.accumulate == 0 or number + 1 == len(sizes)
         if ends_step:
             lr = _step(job)
@@ -103,29 +107,29 @@ def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     }
 
 
-@lru_cache(maxsize=1)
-def _flips(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Which videos are mirrored in an epoch: bool (count,)."""
-    return stream(seed, "flip", epoch).random(count) < 0.5
+def _flips(job: Job, epoch: int, order: list[list[int]]) -> list[torch.Tensor | None]:
+    """Which clips of each batch of the epoch are mirrored, bool (B,) on the device; None without `flip`. One copy for
+    all of them: a batch need not wait for its own."""
+    if not job.p.flip:
+        return [None] * len(order)
+    drawn = stream(job.p.seed, "flip", epoch).random(len(job.train_data)) < 0.5
+    flips = to_device(torch.from_numpy(drawn[np.concatenate(order)]), job.device)
+    return list(flips.split([len(videos) for videos in order]))
 
 
-def _augmented(job: Job, epoch: int, videos: list[int], batch: Batch) -> tuple[torch.Tensor, Targets]:
-    """The batch on the device, normalised, flipped and mixed as `job.p` says: float32 (B, C, T, H, W), and its targets.
+def _augmented(job: Job, epoch: int, first: int, batch: Batch, flip: torch.Tensor | None) -> tuple:
+    """The batch normalised, flipped and mixed as `job.p` says: float32 (B, C, T, H, W), and its `Targets`.
 
-    `videos`: their indices, which with seed and epoch decide every choice. A flipped clip gets the label of its mirror
-    image.
+    `first`: the index of its first video, which with seed and epoch decides how it is mixed; `flip`: bool (B,). A
+    flipped clip gets the label of its mirror image.
     """
-    p = job.p
-    clips = batch.clips.to(job.device, non_blocking=True)
-    labels = batch.labels.to(job.device, non_blocking=True)
-    if p.flip:
-        flips = _flips(p.seed, epoch, len(job.train_data))[videos]
-        flip = torch.from_numpy(flips).to(job.device, non_blocking=True)
+    p, clips, labels = job.p, batch.clips, batch.labels
+    if flip is not None:
         clips = torch.where(flip.view(-1, 1, 1, 1, 1), mirror(clips), clips)
         if job.mirrored is not None:
             labels = torch.where(flip, job.mirrored[labels], labels)
     clips = to_float(clips, job.device, **job.normalisation, execution=job.execution)
-    rng = stream(p.seed, "mix", epoch, videos[0])
+    rng = stream(p.seed, "mix", epoch, first)
     return clips, mix(clips, labels, mixup=p.mixup, cutmix=p.cutmix, rng=rng)
 
 
@@ -154,8 +158,10 @@ def _step(job: Job) -> float:
     """One optimiser step on the gradients summed so far; returns its learning rate."""
     lr = rate(job.optimizer)
     if job.p.clip_grad > 0:
+        job.scaler.unscale_(job.optimizer)
         torch.nn.utils.clip_grad_norm_(job.model.parameters(), job.p.clip_grad)
-    job.optimizer.step()
+    job.scaler.step(job.optimizer)
+    job.scaler.update()
     job.optimizer.zero_grad(set_to_none=True)
     job.schedule.step()
     return lr

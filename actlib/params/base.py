@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actlib.compute.vocabulary import MEMORY_FORMATS, PRECISIONS
+from actlib.compute.vocabulary import CHOSEN, MEMORY_FORMATS, PRECISIONS
 from actlib.files import project_root
 from actlib.messages import did_you_mean
 
@@ -222,9 +222,15 @@ def check_model(spec: str) -> str:
     return spec
 
 
+Precision = Literal[*CHOSEN, *PRECISIONS]
+MemoryFormat = Literal[*CHOSEN, *MEMORY_FORMATS]
+PRECISION_HELP = "{}; auto: by rule, measure: the fastest"
+
+
 class DeviceParams(Params):
     """What notebooks that run a network share."""
 
     device: str = Group.run("auto", "auto, cpu, cuda, cuda:1, …")
-    precision: Literal["auto", *PRECISIONS] = Group.run("auto", "{}; auto: the fastest measured")
-    memory_format: Literal["auto", *MEMORY_FORMATS] = Group.run("auto", "{}; auto: the fastest measured")
+    precision: Precision = Group.run("auto", PRECISION_HELP)
+    memory_format: MemoryFormat = Group.run("auto", PRECISION_HELP)
+    compile: bool = Group.run(False, "run the network through torch.compile, which takes minutes first")

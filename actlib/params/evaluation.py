@@ -6,12 +6,15 @@ from pydantic import Field, field_validator, model_validator
 
 from actlib.datasets import vocabulary
 from actlib.params.base import (
+    PRECISION_HELP,
     Above0,
     DeviceParams,
     Group,
     InputPath,
+    MemoryFormat,
     Params,
     Positive,
+    Precision,
     WeightsPath,
     check_model,
     is_checkpoint,
@@ -83,6 +86,8 @@ class FlopsParams(DeviceParams):
     num_frames: Positive = Group.clip(16, "T: frames of a clip")
     crop_size: int = Group.clip(112, "pixels, height and width of a clip", ge=16)
     batch_sizes: list[Positive] = Group.speed([1, 8], "clips of a batch when the speed is measured; empty: no speed")
+    precision: Precision = Group.speed("measure", PRECISION_HELP)
+    memory_format: MemoryFormat = Group.speed("measure", PRECISION_HELP)
     training: bool = Group.speed(False, "measure the speed of training steps too")
     compare_with: Literal["listed", "all"] = Group.published(
         "listed", "published MACs to compare with: those of the listed networks, or all"

@@ -78,6 +78,10 @@ class RunFolder:
         """Write status.json: `state` (queued, running, done, failed), the time, and `more` (why it failed, …)."""
         write_json(self.path("status.json"), {"state": state, "time": now(), "pid": os.getpid(), **more})
 
+    def record(self, **more) -> None:
+        """Add to environment.json what is known only later, such as how the network is run."""
+        write_json(self.path("environment.json"), self.read("environment.json") | more)
+
     def progress(self, items: Iterable, *, total: int | None = None, desc: str = "") -> Iterator:
         """Iterate over `items` with a bar, or headless with a line now and then: `actlib.progress.progress`."""
         return progress(items, total=total, desc=desc)

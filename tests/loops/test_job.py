@@ -17,7 +17,7 @@ from actlib.datasets.vocabulary import SAMPLINGS
 from actlib.loops import evaluate, prepare, train
 from actlib.loops.prepare import validation_protocol
 from actlib.loops.resume import BEFORE
-from actlib.loops.train import _augmented, _train_epoch
+from actlib.loops.train import _augmented, _flips, _train_epoch
 from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 from actlib.params import FinetuneParams, TrainParams, VideoAccuracyParams
 
@@ -126,8 +126,9 @@ def test_every_augmentation_reaches_the_clips(motion_table, tmp_path):
 
 def test_flipped_clips_alone_change_their_labels(motion_table, tmp_path):
     job = prepare(params(motion_table, tmp_path, flip=True, flip_labels="swap", batch_size=24, mean=[0.0], std=[1.0]))
-    batch, videos = next(iter(job.loader)), next(iter(job.batches))
-    clips, targets = _augmented(job, 0, videos, batch)
+    batch, order = next(iter(job.loader)), list(job.batches)
+    flip = _flips(job, 0, order)[0]
+    clips, targets = _augmented(job, 0, order[0][0], batch, flip)
     original = batch.clips.transpose(1, 2).float() / 255
     flipped = [torch.allclose(one, other.flip(-1)) for one, other in zip(clips, original)]
     kept = [torch.allclose(one, other) for one, other in zip(clips, original)]
@@ -137,10 +138,10 @@ def test_flipped_clips_alone_change_their_labels(motion_table, tmp_path):
     before, after = ([job.classes[label] for label in each] for each in (batch.labels, targets.labels))
     assert after == [pairs.get(name, name) if flip else name for name, flip in zip(before, flipped)]
     assert before != after
-    others = ((0, videos[::-1]), (1, videos))
-    assert not any(torch.equal(clips, _augmented(job, *key, batch)[0]) for key in others)
-    again = _augmented(job, 0, videos, batch)
-    assert torch.equal(again[0], clips) and torch.equal(again[1].labels, targets.labels)
+    assert flip.tolist() == flipped
+    assert _flips(job, 0, [order[0][::-1]])[0].tolist() == flipped[::-1]  # a video's, wherever it stands
+    assert torch.equal(torch.cat(_flips(job, 0, [order[0][:5], order[0][5:]])), flip)
+    assert not torch.equal(_flips(job, 1, order)[0], flip)
 
 
 def test_what_a_mirror_does_is_the_cards_to_say(carded, tmp_path):
@@ -167,8 +168,8 @@ def test_the_loss_and_accuracy_of_mixed_batches(motion_table, tmp_path):
     job.set_training_mode()
     losses, hits = [], []
     for videos, batch in zip(job.batches, job.loader):
-        clips, targets = _augmented(job, 0, videos, batch)
-        assert not torch.equal(clips, _augmented(job, 1, videos, batch)[0])
+        clips, targets = _augmented(job, 0, videos[0], batch, None)
+        assert not torch.equal(clips, _augmented(job, 1, videos[0], batch, None)[0])
         with torch.no_grad():
             logits = job.model(clips)
         shares = F.one_hot(targets.labels, 8) * targets.share + F.one_hot(targets.partners, 8) * (1 - targets.share)
@@ -182,7 +183,7 @@ def test_the_loss_and_accuracy_of_mixed_batches(motion_table, tmp_path):
 def test_a_batch_without_mixing_is_as_it_was(motion_table, tmp_path):
     job = prepare(params(motion_table, tmp_path))
     batch = Batch(torch.zeros(2, 4, 3, 32, 32, dtype=torch.uint8), torch.tensor([3, 5]), [])
-    clips, targets = _augmented(job, 0, [0, 1], batch)
+    clips, targets = _augmented(job, 0, 0, batch, None)
     assert targets.share == 1 and targets.labels.tolist() == [3, 5] and (clips[0] == clips[1]).all()
 
 

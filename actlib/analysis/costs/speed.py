@@ -1,40 +1,30 @@
-"""Clips/s of networks, measured on a device in every precision and memory format."""
+"""Clips/s of networks, measured on a device in its precisions and memory formats."""
 
 import pandas as pd
 import torch
+from torch import nn
 
-from actlib.compute.execution import HOPELESS, candidates, measure_all
-from actlib.models import VideoModel, create_from_spec
+from actlib.compute.choose import candidates
+from actlib.compute.execution import Execution
+from actlib.compute.measure import time_pairs
+from actlib.models import create_from_spec
 
 # One best speed for each of these
 GROUPS = ["model", "step", "batch_size"]
-MEASURED = ["precision", "memory_format", "clips_per_s", "measured_on"]
+MEASURED = ["precision", "memory_format", "clips_per_s", "steps", "left_out"]
+LIMIT_S = 30.0  # of each network, step and batch size; large networks get fewer steps
 
 
 def clips_per_s(
-    model: VideoModel,
-    input_shape: tuple[int, int, int],
+    model: nn.Module,
+    input_shape: tuple[int, int, int, int],
     batch_size: int,
-    *,
+    execution: Execution,
     device: torch.device,
-    training: bool,
-    precision: str = "auto",
-    memory_format: str = "auto",
-) -> pd.DataFrame:
-    """Clips a second of `model` on (batch_size, 3, T, H, W), `input_shape` being (T, H, W), for every precision and
-    memory format that is left open: columns precision, memory_format, clips_per_s, measured_on, the fastest first.
-
-    measured_on: `batch`, or `trial` for a pair so much slower than the best on two clips that it was left at that.
-    """
-    pairs = candidates(precision, memory_format)
-    seconds = measure_all(model, (batch_size, model.in_channels, *input_shape), pairs, device=device, training=training)
-    hopeless = HOPELESS * min(seconds.values())
-    rows = [
-        (pair.precision, pair.memory_format, batch_size / each, "trial" if each > hopeless else "batch")
-        for pair, each in seconds.items()
-    ]
-    table = pd.DataFrame(rows, columns=MEASURED)
-    return table.sort_values("clips_per_s", ascending=False, ignore_index=True)
+) -> float:
+    """Clips a second of `model` in inference, as it is run by `execution`, on batches of (C, T, H, W): a few steps."""
+    how = {"device": device, "training": False, "limit_s": LIMIT_S / 6}
+    return batch_size / time_pairs(model, (batch_size, *input_shape), [execution], **how)[execution].seconds
 
 
 def measure_model(
@@ -45,28 +35,35 @@ def measure_model(
     *,
     device: torch.device,
     training: bool = False,
-    precision: str = "auto",
-    memory_format: str = "auto",
+    precision: str = "measure",
+    memory_format: str = "measure",
+    compile: bool = False,
 ) -> pd.DataFrame:
     """The clips/s of a network, a row each step (inference, and training where asked for), batch size, precision and
-    memory format: columns model, step, batch_size and those of `clips_per_s`. `input_shape` is (T, H, W).
+    memory format, the fastest first: columns model, step, batch_size and MEASURED. `input_shape` is (T, H, W);
+    precision and memory_format: see `compute.choose.candidates`.
 
-    A batch that a network cannot be trained on, since a batch norm would see a single value, has one row without
-    clips/s; measured_on says why."""
+    steps: how many were timed, 0 for a pair so much slower than the best that it was left at its warm-up. left_out: why
+    there are no clips/s: out of memory, or a batch norm that would see a single value.
+    """
     model = create_from_spec(spec, num_classes)
-    how = {"device": device, "precision": precision, "memory_format": memory_format}
-    tables = []
+    pairs = candidates(model, device, precision, memory_format, compile=compile)
+    rows = []
     for train in (False, True) if training else (False,):
         for batch_size in batch_sizes:
+            named = (model.spec, "training" if train else "inference", batch_size)
+            shape = (batch_size, model.in_channels, *input_shape)
             try:
-                table = clips_per_s(model, input_shape, batch_size, training=train, **how)
+                timings = time_pairs(model, shape, pairs, device=device, training=train, limit_s=LIMIT_S)
             except ValueError as error:
                 if not train or "more than 1 value per channel" not in str(error):
                     raise
-                table = pd.DataFrame({"clips_per_s": [float("nan")], "measured_on": "nothing: one value per channel"})
-            named = {"model": model.spec, "step": "training" if train else "inference", "batch_size": batch_size}
-            tables.append(table.assign(**named).reindex(columns=[*named, *MEASURED]))
-    return pd.concat(tables, ignore_index=True)
+                rows.append((*named, None, None, float("nan"), 0, "a batch norm sees one value per channel"))
+            else:
+                for pair, timing in sorted(timings.items(), key=lambda each: each[1].seconds):
+                    speed = float("nan") if timing.left_out else batch_size / timing.seconds
+                    rows.append((*named, pair.precision, pair.memory_format, speed, timing.steps, timing.left_out))
+    return pd.DataFrame(rows, columns=[*GROUPS, *MEASURED])
 
 
 def best_speeds(speeds: pd.DataFrame) -> pd.DataFrame:
@@ -76,4 +73,4 @@ def best_speeds(speeds: pd.DataFrame) -> pd.DataFrame:
     best = speeds.loc[speeds.groupby(GROUPS, sort=False)["clips_per_s"].idxmax()]
     plain = speeds[(speeds["precision"] == "float32") & (speeds["memory_format"] == "contiguous")]
     plain = plain[[*GROUPS, "clips_per_s"]].rename(columns={"clips_per_s": "float32_clips_per_s"})
-    return best.drop(columns="measured_on").merge(plain, on=GROUPS, how="left")
+    return best.drop(columns=["steps", "left_out"]).merge(plain, on=GROUPS, how="left")

@@ -99,6 +99,13 @@ class Batch:
     def pin_memory(self) -> "Batch":
         return Batch(self.clips.pin_memory(), self.labels.pin_memory(), self.failures)
 
+    def to(self, device: torch.device) -> "Batch":
+        there = [each.to(device, non_blocking=True) for each in self.tensors()]
+        return Batch(*there, self.failures)
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.clips, self.labels
+
 
 class Sample(tuple):
     """(clip, label), and as `failures` the (path, reason) of each video that could not be decoded in its place."""

@@ -68,7 +68,8 @@ def input_gradient(grad, x, weight, stride, padding) -> torch.Tensor:
     kernel = weight.shape[2:]
     if any(step > 1 for step in stride):
         dense = [size + 2 * p - k + 1 for size, p, k in zip(x.shape[2:], padding, kernel)]  # ∂y's size at stride 1
-        spread = torch.empty(*x.shape[:2], *dense, dtype=x.dtype, memory_format=torch.channels_last_3d).zero_()
+        layout = {"dtype": x.dtype, "device": x.device, "memory_format": torch.channels_last_3d}
+        spread = torch.empty(*x.shape[:2], *dense, **layout).zero_()
         spread[:, :, :: stride[0], :: stride[1], :: stride[2]] = grad
         grad = spread
     around = [k - 1 - p for p, k in zip(padding, kernel)]
@@ -79,7 +80,8 @@ def weight_gradient(grad, x, weight, stride, padding) -> torch.Tensor:
     """∂weight (C, 1, kT, kH, kW) from grad = ∂y (B, C, T', H', W') and x (B, C, T, H, W); summed in float32."""
     channels, taps = len(weight), weight.shape[2]
     num_frames, num_outputs, step = x.shape[2], grad.shape[2], stride[0]
-    total = torch.zeros(taps, channels, 1, *weight.shape[3:], dtype=torch.promote_types(x.dtype, torch.float32))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    total = x.new_zeros(taps, channels, 1, *weight.shape[3:], dtype=wide)
     kernel = weight[:, :, 0]
     x, grad = x.transpose(1, 2), grad.transpose(1, 2)  # (B, T, C, H, W): a sample is a batch of images
     for tap in range(taps):
