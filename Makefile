@@ -1,5 +1,5 @@
 # demo: data → training → fine-tuning → video accuracy → FLOPs → plot   test: the test suite
-# lab: JupyterLab on the notebooks   bench: measurements   Each makes .venv first if it is missing or stale.
+# lab: JupyterLab on the notebooks   bench: measurements, or WHAT=jobs of them   Each makes .venv first if it is missing or stale.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -18,7 +18,7 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab --notebook-dir=. $(LAB_ARGS)
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/bench -o norecursedirs= -s
+	$(BIN)/python -m pytest $(if $(WHAT),tests/bench/test_$(WHAT).py,tests/bench) -o norecursedirs= -s
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || \
