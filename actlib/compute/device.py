@@ -11,12 +11,15 @@ from actlib.compute.execution import Execution
 
 def pick_device(name: str = "auto") -> torch.device:
     """`auto` is CUDA if there is a device, else the CPU. Raises ValueError for a name that torch does not know or
-    a device that is not there."""
+    a device that is not there. A GPU is only counted, not touched: worker processes are to be forked before that."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        if device.type != "cuda":
+            torch.empty(0, device=device)
+        elif (device.index or 0) >= torch.cuda.device_count():
+            raise RuntimeError(f"there are {torch.cuda.device_count()} CUDA devices")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {name!r} cannot be used ({reason}); try auto or cpu") from error

@@ -70,7 +70,7 @@ def prepare(
     last = resume.find_checkpoint(p)
     torch.manual_seed(p.seed)
     model, p = _training_network(p, model, info.classes, last)
-    mirrored = _mirrored_index(p, info, device)
+    mirrored = _mirrored_index(p, info)
     train_data = _training_data(p, table, info, train_data, transform, model)
     val_data = EvaluationViews(
         rows_of(table, "validation", p.table), info.classes, {"clip": validation_protocol(p)},
@@ -90,7 +90,8 @@ def prepare(
         p=p, device=device, info=info, classes=info.classes, model=model, train_data=train_data, val_data=val_data,
         preprocessing={name: getattr(p, name) for name in PREPROCESSING}, execution=execution, speeds=speeds,
         loss=loss.to(device) if isinstance(loss, nn.Module) else loss, optimizer=optimizer, schedule=schedule,
-        plateau=plateau, batches=batches, loader=loader, frozen=frozen, mirrored=mirrored,
+        plateau=plateau, batches=batches, loader=loader, frozen=frozen,
+        mirrored=None if mirrored is None else mirrored.to(device),
         scaler=execution.scaler(device),
     )  # fmt: skip
     if last:
@@ -201,7 +202,7 @@ def _check_channels(p: TrainingParams) -> None:
         raise DataError(f"modality {p.modality} has clips of {channels} channels: {'; '.join(problems)}")
 
 
-def _mirrored_index(p: TrainingParams, info: DatasetInfo, device: torch.device) -> torch.Tensor | None:
+def _mirrored_index(p: TrainingParams, info: DatasetInfo) -> torch.Tensor | None:
     """A mirrored `left` is a `right`: flipping would teach wrong labels where both are classes."""
     if not (p.flip and info.mirrored):
         return None
@@ -219,7 +220,7 @@ def _mirrored_index(p: TrainingParams, info: DatasetInfo, device: torch.device) 
             f"{'is' if len(unknown) == 1 else 'are'} not among the {len(info.classes)} classes; set flip: false"
         )
     places = {name: place for place, name in enumerate(info.classes)}
-    return torch.tensor([places[info.mirrored.get(name, name)] for name in info.classes], device=device)
+    return torch.tensor([places[info.mirrored.get(name, name)] for name in info.classes])
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------
