@@ -6,6 +6,7 @@ in the worker, float32, contiguous, accuracies asked for after every batch, soft
 
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,7 @@ class Clips(Dataset):
 
 def main(table, network, epochs, batch_size):
     rows = pd.read_csv(table)
+    rows["path"] = [str(Path(table).parent / path) for path in rows["path"]]
     classes = sorted(rows["label"].unique())
     training, validation = (rows[rows["subset"] == each] for each in ("training", "validation"))
     sets = Clips(training, classes, True), Clips(validation, classes, False), Clips(validation, classes, False, True)

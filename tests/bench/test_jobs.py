@@ -67,15 +67,15 @@ def test_a_whole_job(table, tmp_path, network, epochs):
 
 
 def plain(table, folder, network, epochs):
-    return seconds_of([HERE / "plain_job.py", table, network, str(epochs), "8"])
+    return seconds_of([HERE / "plain_job.py", table, network, str(epochs), "16"])
 
 
 def recipes(table, folder, network, epochs) -> tuple[dict, dict]:
     training = {"table": str(table), "run_dir": str(folder / "train"), "model": network, "epochs": epochs, **CLIP}
-    training |= {"crop": "multi_scale_corner", "batch_size": 8, "last_batch": "keep", "num_workers": 1}
+    training |= {"crop": "multi_scale_corner", "batch_size": 16, "last_batch": "keep", "num_workers": 1}
     training |= {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-3, "schedule": "constant"}
     accuracy = {"table": str(table), "run_dir": str(folder / "accuracy"), "protocol": "video", "num_workers": 1}
-    return training, accuracy | {"checkpoint": f"{folder}/train/checkpoints/last.pt", "batch_size": 8}
+    return training, accuracy | {"checkpoint": f"{folder}/train/checkpoints/last.pt", "batch_size": 16}
 
 
 def api(table, folder, network, epochs):
