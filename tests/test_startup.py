@@ -44,3 +44,23 @@ def test_torchvision_comes_with_what_is_made_of_it():
     jittered = "train_transform('center', 40, 32, color_jitter=0.1)"
     for asked in ("create_model('i3d', 4)", "find_published('tv_r3d_18')", jittered):
         assert "torchvision" in heavy_after(code + asked), asked
+
+
+TRAINING = """
+from actlib.loops import prepare, train
+from actlib.params import TrainParams
+
+values = {"epochs": 1, "num_workers": 0, "precision": "float32", "memory_format": "contiguous"}
+for optimizer in ("adamw", "sgd"):
+    places = {"table": table, "run_dir": f"{folder}/{optimizer}"}
+    p = TrainParams.build(values | places | {"optimizer": optimizer}, "this test")
+    print(*train(prepare(p)))
+"""
+
+
+def test_a_whole_training_is_without_the_compiler(motion_table, tmp_path):
+    """torch._dynamo, torch.compile's front end, takes two thirds of torch's import; constructing an optimiser of
+    torch's imports it, and so does torchvision."""
+    places = f"table, folder = {str(motion_table)!r}, {str(tmp_path)!r}\n"
+    assert heavy_after(places + TRAINING) == {"torch"}
+    assert (tmp_path / "sgd" / "checkpoints" / "best.pt").is_file()

@@ -1,5 +1,6 @@
 """The optimiser and the course of its learning rate, from the parameters of notebook 02 or 03."""
 
+import inspect
 import math
 
 import numpy as np
@@ -11,6 +12,21 @@ from actlib.models import VideoModel
 from actlib.params import TrainingParams
 
 
+def _without_dynamo(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """A kind of optimiser whose methods are torch's own without what hides them from torch.compile, which nobody runs
+    on them here: at its first call that imports torch._dynamo, two thirds of torch's whole import once more.
+
+    The wrapper of `step` also turns gradients off. Another release of torch, which wraps otherwise, is used as it is.
+    """
+    hidden = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in hidden}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
+AdamW, SGD = _without_dynamo(torch.optim.AdamW), _without_dynamo(torch.optim.SGD)
+
+
 def make_optimizer(p: TrainingParams, model: VideoModel) -> torch.optim.Optimizer:
     """SGD with momentum, dampening and Nesterov's variant, or AdamW, over the trainable parameters of `model` (see
     `finetune.parameter_groups`). Raises ModelError for rates of modules that are not there.
@@ -19,8 +35,8 @@ def make_optimizer(p: TrainingParams, model: VideoModel) -> torch.optim.Optimize
     """
     groups, common = parameter_groups(model, p), {"lr": p.lr, "weight_decay": p.weight_decay, "fused": True}
     if p.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **common)
-    return torch.optim.SGD(groups, momentum=p.momentum, dampening=p.dampening, nesterov=p.nesterov, **common)
+        return AdamW(groups, **common)
+    return SGD(groups, momentum=p.momentum, dampening=p.dampening, nesterov=p.nesterov, **common)
 
 
 def rate_factor(p: TrainingParams, steps_per_epoch: int, step: int) -> float:
@@ -58,7 +74,7 @@ def make_schedule(
     beaten for more than `patience` epochs."""
     plateau = None
     if p.schedule == "plateau":  # over a rate of 1, so that it holds the factor by which the schedule goes down
-        one = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        one = SGD([torch.zeros(1)], lr=1.0)
         plateau = ReduceLROnPlateau(one, factor=p.gamma, patience=p.patience, threshold=0, eps=0)
 
     def factor(step: int) -> float:
