@@ -9,6 +9,7 @@ than one, or has touched a GPU, whose driver does not outlive a fork. No computa
 """
 
 import ast
+import importlib
 import multiprocessing
 import os
 import signal
@@ -32,13 +33,19 @@ class NotWarm(RuntimeError):
 
 
 def import_for(notebooks: Iterable[Path]) -> None:
-    """Import what these notebooks import. Raises NotWarm where forking this process would not be safe."""
+    """Import what these notebooks import, and what they use of it, which may be imported only then. Raises NotWarm
+    where forking this process would not be safe."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as every kernel sets it
     for path in notebooks:
-        for cell in nbformat.read(path, 4).cells:
-            nodes = ast.parse(cell.source).body if cell.cell_type == "code" else []
-            imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-            exec(compile(ast.Module(imports, []), str(path), "exec"), {})
+        code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+        nodes, names = list(ast.walk(ast.parse(code))), {}
+        imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), str(path), "exec"), names)
+        for node in nodes:
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                getattr(names.get(node.value.id), node.attr, None)
+    if "actlib.analysis.costs.flops" in sys.modules:
+        importlib.import_module("torch._dynamo")  # counting does: torch's decompositions are hidden from the compiler
     tasks = Path("/proc/self/task")
     threads = len(list(tasks.iterdir())) if tasks.is_dir() else threading.active_count()
     if threads > 1:
