@@ -1,5 +1,6 @@
 """The optimiser and the course of its learning rate, from the parameters of notebook 02 or 03."""
 
+import inspect
 import math
 
 import numpy as np
@@ -9,6 +10,21 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from actlib.loops.finetune import parameter_groups
 from actlib.models import VideoModel
 from actlib.params import TrainingParams
+
+
+def _without_dynamo(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """A kind of optimiser whose methods are torch's own without what hides them from torch.compile, which nobody runs
+    on them here: at its first call that imports torch._dynamo, two thirds of torch's whole import once more.
+
+    The wrapper of `step` also turns gradients off. Another release of torch, which wraps otherwise, is used as it is.
+    """
+    hidden = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in hidden}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
+AdamW, SGD = _without_dynamo(torch.optim.AdamW), _without_dynamo(torch.optim.SGD)
 
 
 def make_optimizer(p: TrainingParams, model: VideoModel, *, scaled: bool = False) -> torch.optim.Optimizer:
@@ -22,8 +38,8 @@ def make_optimizer(p: TrainingParams, model: VideoModel, *, scaled: bool = False
     groups, common = parameter_groups(model, p), {"lr": p.lr, "weight_decay": p.weight_decay}
     common["fused"] = p.optimizer == "adamw" or not scaled
     if p.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **common)
-    return torch.optim.SGD(groups, momentum=p.momentum, dampening=p.dampening, nesterov=p.nesterov, **common)
+        return AdamW(groups, **common)
+    return SGD(groups, momentum=p.momentum, dampening=p.dampening, nesterov=p.nesterov, **common)
 
 
 def rate_factor(p: TrainingParams, steps_per_epoch: int, step: int) -> float:
@@ -61,7 +77,7 @@ def make_schedule(
     beaten for more than `patience` epochs."""
     plateau = None
     if p.schedule == "plateau":  # over a rate of 1, so that it holds the factor by which the schedule goes down
-        one = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        one = SGD([torch.zeros(1)], lr=1.0)
         plateau = ReduceLROnPlateau(one, factor=p.gamma, patience=p.patience, threshold=0, eps=0)
 
     def factor(step: int) -> float:

@@ -13,9 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torchvision.models.googlenet import Inception
 
-from actlib.models.parts.googlenet import OUT_CHANNELS, googlenet_layers
 from actlib.models.parts.heads import SMALL_HEAD_STD, FrameClassifier
 from actlib.models.parts.layers import FittingPool3d, Size, init_conv_and_norm
 from actlib.models.parts.options import check_choice
@@ -56,6 +54,8 @@ class I3D(FrameClassifier):
         stem_t_size: int = 7,
         conv3: Callable[[int, int], nn.Module] | None = None,
     ):
+        from actlib.models.parts.googlenet import OUT_CHANNELS, Inception, googlenet_layers
+
         super().__init__(num_classes)
         check_choice("pooling", pooling, ("max", "avg"))
 
@@ -66,7 +66,7 @@ class I3D(FrameClassifier):
                 return conv3(in_channels, out_channels)
             return ConvNormReLU(in_channels, out_channels, (kernel_size,) * 3)
 
-        def inception(*widths: int) -> Inception:
+        def inception(*widths: int) -> nn.Module:
             module = Inception(*widths, conv_block=conv)
             module.branch4[0] = nn.MaxPool3d(3, stride=1, padding=1)
             return module

@@ -17,24 +17,17 @@ from functools import partial
 
 import torch
 from torch import nn
-from torchvision.models.googlenet import BasicConv2d, Inception
 
-from actlib.models.parts.googlenet import OUT_CHANNELS, googlenet_layers
 from actlib.models.parts.temporal import FrameNetwork, TemporalAggregation, TemporalShift, fold_time, unfold_time
 from actlib.models.registry import register_model
-
-
-class MixingInception(Inception):
-    def forward(self, x: torch.Tensor, mixed: torch.Tensor | None = None) -> torch.Tensor:
-        """mixed: what the 3×3 branches see in place of x."""
-        mixed = x if mixed is None else mixed
-        return torch.cat([self.branch1(x), self.branch2(mixed), self.branch3(mixed), self.branch4(x)], dim=1)
 
 
 class InceptionV1(FrameNetwork):
     """Inception v1 on every frame. frames: the options of FrameNetwork."""
 
     def __init__(self, num_classes: int, **frames: object):
+        from actlib.models.parts.googlenet import OUT_CHANNELS, BasicConv2d, MixingInception, googlenet_layers
+
         super().__init__(num_classes, **frames)
         layers = googlenet_layers(BasicConv2d, MixingInception)
         self.layer_names = tuple(layers)

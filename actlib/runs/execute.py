@@ -9,20 +9,22 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import psutil
 
 from actlib.files import put_aside, write_json, write_text
 from actlib.runs.batch import Batch, Run
 from actlib.runs.folder import RunFolder, in_words
+from actlib.runs.status_line import Progress, StatusLine, describe, time_left
 
 STOP_S = 5.0  # how long a process may take to end by itself once it is told to
-ECHO = "epoch "  # lines of a notebook that the terminal shows too; log.txt has them all
+POLL_S = 0.2  # how often the processes and their logs are looked at
+ECHO = "epoch "  # lines of a notebook that are printed too, where no line moves; log.txt has them all
 PAPERMILL_DEAD_KERNEL = 138
 
 
@@ -36,36 +38,49 @@ class Outcome:
     why: str = ""
 
 
-def run_batch(batch: Batch, root: Path, *, force: bool = False) -> list[Outcome]:
+def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = False) -> list[Outcome]:
     """Execute the runs of `batch`, `batch.workers` at a time, each as soon as what it builds on is finished.
 
-    `force` repeats what is done already, from the beginning. On KeyboardInterrupt or SIGTERM the runs in progress
-    are stopped, with all their processes, and noted as failed; the exception goes on to the caller.
+    `force` repeats what is done already, from the beginning. `fork`: import once and fork each run from here (see
+    `warm`), which asks for a process that has computed nothing yet; where that cannot be, which is said, and without
+    `fork`, each run's processes start anew. On KeyboardInterrupt or SIGTERM the runs in progress are stopped, with all
+    their processes, and noted as failed; the exception goes on to the caller.
     """
     executor = _Executor(batch, root, force)
-    running: dict[Future, Run] = {}
+    running: list[_Running] = []
     outcomes: dict[str, Outcome] = {}
     previous = signal.signal(signal.SIGTERM, _interrupt)
-    pool = ThreadPoolExecutor(batch.workers)
     try:
+        if fork:
+            executor.warm_up()
         while len(outcomes) < len(batch.runs):
             for run in batch.runs:
-                if run.name in outcomes or run in running.values() or len(running) == batch.workers:
+                if run.name in outcomes or any(run is each.run for each in running) or len(running) == batch.workers:
                     continue
                 state = _readiness(run, batch, outcomes)
                 if state == "ready" and executor.is_done_already(run):
                     outcomes[run.name] = executor.tell(Outcome(run, "skipped"))
                 elif state == "ready":
                     number = len(outcomes) + len(running) + 1
-                    print(f"[{number}/{len(batch.runs)}] {run.name}: {run.notebook} …", flush=True)
-                    running[pool.submit(executor.execute, run)] = run
+                    executor.line.say(f"[{number}/{len(batch.runs)}] {run.name}: {run.notebook} …")
+                    begun = executor.begin(run)
+                    if isinstance(begun, Outcome):
+                        outcomes[run.name] = executor.tell(begun)
+                    else:
+                        running.append(begun)
                 elif state == "blocked":
                     outcomes[run.name] = executor.tell(Outcome(run, state, why="needs a run that failed"))
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                outcomes[running.pop(done).name] = executor.tell(done.result())
+            executor.show(outcomes, running)
+            if running:
+                time.sleep(POLL_S)
+            for each in list(running):
+                if (outcome := executor.look_at(each)) is not None:
+                    running.remove(each)
+                    outcomes[each.run.name] = executor.tell(outcome)
     finally:
-        executor.stop_all()
-        pool.shutdown(wait=True)
+        for each in running:
+            executor.interrupt(each)
+        executor.line.show("")
         signal.signal(signal.SIGTERM, previous)
     return [outcomes[run.name] for run in batch.runs]
 
@@ -83,15 +98,29 @@ def _readiness(run: Run, batch: Batch, outcomes: dict[str, Outcome]) -> str:
     return "ready" if len(ended) == len(earlier) else "waiting"
 
 
+@dataclass
+class _Running:
+    """A run at work: its process, which ends with what `poll` returns, and how much of its log has been read."""
+
+    run: Run
+    folder: RunFolder
+    pid: int
+    poll: Callable[[], int | None]
+    progress: Progress
+    read: int = 0
+
+
 class _Executor:
-    """Executes runs of `batch` in threads, each in a papermill process; several at a time share the cores."""
+    """Executes runs of `batch`, each in a papermill process; several at a time share the cores."""
 
     def __init__(self, batch: Batch, root: Path, force: bool):
         self.batch, self.root, self.force = batch, root, force
         self.fingerprints = batch.fingerprints(root)
-        self.stopping = False
-        self._lock = threading.Lock()
-        self._processes: list[subprocess.Popen] = []
+        self.line, self.began = StatusLine(), time.monotonic()
+        self.fork: Callable | None = None
+        # How long each took the last time, read before anything is put aside, and what its notebook takes now.
+        self.last_time = {run.name: self.folder(run).read("batch.json").get("seconds") for run in batch.runs}
+        self.this_time: dict[str, list[float]] = {}
 
     def folder(self, run: Run) -> RunFolder:
         return RunFolder(self.root / run.folder)
@@ -101,93 +130,127 @@ class _Executor:
         same = folder.read("batch.json").get("fingerprint") == self.fingerprints[run.name]
         return same and not self.force and _is_complete(folder)
 
+    def warm_up(self) -> None:
+        """Import what the runs' notebooks import, so that they can be forked; say so, or why not. One run alone starts
+        as fast by itself."""
+        notebooks = {run.notebook: run for run in self.batch.runs if not self.is_done_already(run)}
+        if sum(not self.is_done_already(run) for run in self.batch.runs) < 2 or sys.platform != "linux":
+            return
+        self.line.say("importing once for all runs what their notebooks import …")
+        try:
+            from actlib.runs import warm
+
+            warm.import_for(self.root / "notebooks" / f"{name}.ipynb" for name in notebooks)
+            self.fork = warm.start
+        except Exception as error:
+            self.line.say(f"each run starts its own processes, which takes longer: {type(error).__name__}: {error}")
+
+    def expected(self, run: Run) -> float | None:
+        """Seconds that a run takes: as the last time, else as others of its notebook took just now; None if unknown."""
+        others = self.this_time.get(run.notebook)
+        return self.last_time[run.name] or (mean(others) if others else None)
+
+    def show(self, outcomes: dict[str, Outcome], running: list[_Running]) -> None:
+        """Bring the line that moves up to date."""
+        if self.line.moves and running:
+            active = {each.run.name: each.progress for each in running}
+            left = time_left(self.batch, set(outcomes), active, self.expected)
+            self.line.show(describe(self.batch, set(outcomes), active, self.began, left))
+
     def tell(self, outcome: Outcome) -> Outcome:
         """Print what became of a run, with its headline numbers or the reason of its failure."""
         numbers = self.folder(outcome.run).read("result.json").get("numbers", {})
         told = outcome.why or "; ".join(in_words(name, entry) for name, entry in numbers.items())
         took = f" in {outcome.seconds:.0f} s" if outcome.seconds else ""
-        print(f"{outcome.run.name}: {outcome.state}{took}{': ' + told if told else ''}", flush=True)
+        self.line.say(f"{outcome.run.name}: {outcome.state}{took}{': ' + told if told else ''}")
         return outcome
 
-    def execute(self, run: Run) -> Outcome:
-        """Run the notebook to its end; what it prints goes to log.txt, a line an epoch to the terminal too."""
+    def begin(self, run: Run) -> "_Running | Outcome":
+        """Start papermill on the run's notebook, or say why it cannot be started."""
         folder, fingerprint = self.folder(run), self.fingerprints[run.name]
         try:
-            _claim(folder, fingerprint, fresh=self.force)
+            aside = _claim(folder, fingerprint, fresh=self.force)
         except RuntimeError as error:
             return Outcome(run, "failed", why=str(error))
+        if aside:
+            self.line.say(f"    the earlier results of {run.folder.name} are now in {aside.name}")
         write_json(
             folder.path("batch.json"), {"batch": str(self.batch.path), "step": run.step, "fingerprint": fingerprint}
         )
         folder.set_status("queued")
         parameters = write_text(folder.path("params.yaml"), run.params.as_yaml())
-        partial, finished = folder.path("notebook.running.ipynb"), folder.path("notebook.ipynb")
-        command = [
-            *(sys.executable, "-m", "papermill", str(self.root / "notebooks" / f"{run.notebook}.ipynb"), str(partial)),
-            *(
-                "-f",
-                str(parameters),
-                "--cwd",
-                str(self.root),
-                "--kernel",
-                "python3",
-                "--no-progress-bar",
-                "--log-output",
-            ),
+        notebook = self.root / "notebooks" / f"{run.notebook}.ipynb"
+        arguments = [
+            *(str(notebook), str(folder.path("notebook.running.ipynb")), "-f", str(parameters)),
+            *("--cwd", str(self.root), "--kernel", "python3", "--no-progress-bar", "--log-output"),
         ]
-        begin = time.monotonic()
-        process = self._start(command)
-        with open(folder.path("log.txt"), "w", encoding="utf-8") as log:
-            for line in process.stdout:
-                log.write(line)
-                log.flush()
-                if line.startswith(ECHO):
-                    print(f"    {run.name}: {line.rstrip()}", flush=True)
-        code = process.wait()
-        if partial.exists():
-            partial.replace(finished)
-        why = "interrupted" if self.stopping else _why_failed(folder, code)
-        if why:
-            folder.set_status("failed", why=why)
-        return Outcome(run, "failed" if why else "done", time.monotonic() - begin, why)
+        log = folder.path("log.txt")
+        log.write_bytes(b"")
+        pid, poll = self._start(arguments, log)
+        return _Running(run, folder, pid, poll, Progress(self.expected(run)))
 
-    def _start(self, command: list[str]) -> subprocess.Popen:
-        environment = {**os.environ, "ACTLIB_HEADLESS": "1", "PYTHONUNBUFFERED": "1"}
+    def _start(self, arguments: list[str], log: Path) -> tuple[int, Callable[[], int | None]]:
+        """Papermill's process, and what asks for its exit code, None while it is at work."""
+        environment = {"ACTLIB_HEADLESS": "1", "PYTHONUNBUFFERED": "1"}
         environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel logs a warning about frozen modules
         if self.batch.workers > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.batch.workers))
-        with self._lock:
-            if self.stopping:
-                raise RuntimeError("the batch is being stopped")
+        if self.fork is not None:
+            process = self.fork(arguments, log=log, cwd=self.root, environment=environment)
+            return process.pid, lambda: process.exitcode
+        with open(log, "ab") as said:
             process = subprocess.Popen(
-                command, cwd=self.root, env=environment, text=True, errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                [sys.executable, "-m", "papermill", *arguments], cwd=self.root, env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-            self._processes.append(process)
-        return process
+        return process.pid, process.poll
 
-    def stop_all(self) -> None:
-        with self._lock:
-            self.stopping = True
-        for process in self._processes:
-            if process.poll() is None:
-                stop(process.pid)
+    def look_at(self, each: _Running) -> Outcome | None:
+        """Read on in the run's log; what became of it once its process has ended, else None."""
+        code = each.poll()
+        with open(each.folder.path("log.txt"), "rb") as log:
+            log.seek(each.read)
+            said = log.read()
+        whole = said[: said.rfind(b"\n") + 1]
+        each.read += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            each.progress.note(line)
+            if line.startswith(ECHO) and not self.line.moves:
+                self.line.say(f"    {each.run.name}: {line.rstrip()}")
+        return None if code is None else self._end(each, _why_failed(each.folder, code))
+
+    def _end(self, each: _Running, why: str) -> Outcome:
+        partial, seconds = each.folder.path("notebook.running.ipynb"), each.progress.seconds
+        if partial.exists():
+            partial.replace(each.folder.path("notebook.ipynb"))
+        if why:
+            each.folder.set_status("failed", why=why)
+        else:
+            write_json(each.folder.path("batch.json"), each.folder.read("batch.json") | {"seconds": round(seconds, 1)})
+            self.this_time.setdefault(each.run.notebook, []).append(seconds)
+        return Outcome(each.run, "failed" if why else "done", seconds, why)
+
+    def interrupt(self, each: _Running) -> None:
+        if each.poll() is None:
+            stop(each.pid)
+        self._end(each, "interrupted")
 
 
-def _claim(run: RunFolder, fingerprint: str, fresh: bool) -> None:
+def _claim(run: RunFolder, fingerprint: str, fresh: bool) -> Path | None:
     """Make the run folder ready: what another set of parameters left there is put aside (with `fresh` anything is),
-    what this one left when it was stopped stays, to be continued. Raises RuntimeError if a process is at work in it."""
+    what this one left when it was stopped stays, to be continued. Returns where the former is now. Raises RuntimeError
+    if a process is at work in it."""
     status, folder = run.read("status.json"), run.folder
     with contextlib.suppress(psutil.Error):
-        if status.get("state") == "running" and "ipykernel" in " ".join(psutil.Process(status.get("pid")).cmdline()):
+        command = " ".join(psutil.Process(status.get("pid")).cmdline())
+        if status.get("state") == "running" and ("ipykernel" in command or "actlib batch" in command):
             raise RuntimeError(f"{folder}: process {status['pid']} is at work in this run folder")
     other = fresh or run.read("batch.json").get("fingerprint") != fingerprint
-    if other and folder.exists() and any(folder.iterdir()):
-        aside = put_aside(folder)
-        print(f"    the earlier results of {folder.name} are now in {aside.name}", flush=True)
+    aside = put_aside(folder) if other and folder.exists() and any(folder.iterdir()) else None
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("result.json", "notebook.ipynb"):
         run.path(name).unlink(missing_ok=True)
+    return aside
 
 
 def _is_complete(run: RunFolder) -> bool:
@@ -206,7 +269,7 @@ def _why_failed(run: RunFolder, code: int) -> str:
         return f"the kernel died (out of memory?); see {log}"
     if code == 0:
         return "the notebook ended without run.finish(…): no result.json"
-    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"papermill ended with code {code}: {lines[-1] if lines else 'it said nothing'}"
 
 

@@ -147,7 +147,7 @@ def _environment(p: Params) -> dict:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
-        "device": _device(),
+        "device": _device(p),
         "git": _git_revision(),
     }
     for table in p.inputs().get("table", []):
@@ -156,9 +156,9 @@ def _environment(p: Params) -> dict:
     return found
 
 
-def _device() -> str | None:
-    """What torch computes on; None in a notebook that has no use for torch, whose import takes seconds."""
-    torch = sys.modules.get("torch")
+def _device(p: Params) -> str | None:
+    """What torch computes on; None in a notebook that has no use for it, or none yet: its import takes seconds."""
+    torch = sys.modules.get("torch") if "device" in type(p).model_fields else None
     if torch is None:
         return None
     cuda = torch.cuda.is_available()

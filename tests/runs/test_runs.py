@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from batches import batch_of, make_project, status
 
 from actlib.files import project_root
 from actlib.params import CompareParams, ParamsError
@@ -21,51 +21,14 @@ from actlib.runs.batch import read_batch
 from actlib.runs.execute import run_batch, stop, summary
 from actlib.runs.folder import RunFolder, number
 
-NOTEBOOK = """
-import time
-from actlib.params import CompareParams
-from actlib.runs.folder import RunFolder
-
-p = CompareParams.from_notebook(globals())
-run = RunFolder.start(p)
-"""
-BODY = """
-if "fail" in p.runs:
-    raise RuntimeError("asked to fail")
-if "sleep" in p.runs:
-    print("sleeping", flush=True)
-    time.sleep(300)
-print("epoch of", p.accuracy)
-run.finish(kind="test", runs=p.runs, numbers=run.numbers({"answer": 42}, protocol="by hand"))
-"""
-
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project whose notebook 06 does next to nothing."""
-    cells = [new_code_cell(CompareParams.cell()), new_code_cell(NOTEBOOK), new_code_cell(BODY)]
-    cells[0].metadata["tags"] = ["parameters"]
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "params").mkdir()
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "notebooks" / "06_compare.ipynb")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def batch_of(project, steps, **more) -> Path:
-    path = project / "params" / "b.yaml"
-    steps = [{"notebook": "06_compare", **step} for step in steps]
-    path.write_text(json.dumps({"run_dir": "outputs/b", "steps": steps, **more}))  # JSON is YAML
-    return path
+    return make_project(tmp_path, monkeypatch)
 
 
 def read(project, *steps, **more):
     return read_batch(batch_of(project, steps, **more), project)
-
-
-def status(folder):
-    return json.loads((folder / "status.json").read_text())
 
 
 def states(outcomes):
@@ -209,7 +172,7 @@ def test_an_interrupt_stops_the_kernels(project, how):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.2)
     family = psutil.Process(process.pid).children(recursive=True)
-    assert any("ipykernel" in " ".join(each.cmdline()) for each in family)
+    assert status(folder)["pid"] in [each.pid for each in family]  # the kernel's
     process.send_signal(how)
     assert process.wait(timeout=90) == 130
     assert "goes on from here" in process.stderr.read()

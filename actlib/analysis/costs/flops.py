@@ -22,13 +22,13 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from actlib.models import VideoModel, create_from_spec
 
@@ -103,7 +103,7 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if packet not in flop_registry and func is not torch.ops.prim.device.default:
+        if packet not in _formulas() and func is not torch.ops.prim.device.default:
             with self:
                 output = func.decompose(*args, **kwargs)
             if output is not NotImplemented:
@@ -112,6 +112,14 @@ class _Recorder(TorchDispatchMode):
         if any(isinstance(a, torch.Tensor) for a in tree_leaves((args, kwargs))) and not _is_view(func):
             self.steps += _steps_of(func, args, kwargs, output)
         return output
+
+
+@cache
+def _formulas() -> dict:
+    """torch's, by operation; where Triton is installed, its import comes along, so not before something is counted."""
+    from torch.utils.flop_counter import flop_registry
+
+    return flop_registry
 
 
 def _is_view(func: torch._ops.OpOverload) -> bool:
@@ -127,9 +135,9 @@ def _steps_of(func: torch._ops.OpOverload, args: tuple, kwargs: dict, output) ->
     outputs = next((t.numel() for t in tree_leaves(output) if isinstance(t, torch.Tensor)), 0)
     pointwise = torch.Tag.pointwise in func.tags  # of max and min: that of two tensors, not of one over its axes
     kind, work = "uncounted", outputs
-    if packet in flop_registry:
+    if packet in _formulas():
         kind = "conv" if name == "convolution" else "linear" if name in LINEAR else "attention"
-        work = flop_registry[packet](*args, **kwargs, out_val=output) // 2
+        work = _formulas()[packet](*args, **kwargs, out_val=output) // 2
     elif name in NORMS:
         kind = "norm"
     elif name in WINDOW_POOLS:

@@ -1,22 +1,25 @@
 """Plots: each takes a table (or frames) and, if it is one picture, an optional `ax`, draws, labels every axis, and
-returns the axes (of several panels the first one's; `.figure` is the whole). Nothing here shows or saves."""
+returns the axes (of several panels the first one's; `.figure` is the whole). Nothing here shows or saves.
 
-from actlib.analysis.plots.accuracy import accuracy_bars, agreement_bars, class_bars, confusion_matrix
-from actlib.analysis.plots.clips import film_strip
-from actlib.analysis.plots.costs import (
-    COSTS,
-    cost_panels,
-    macs_against_published,
-    model_bars,
-    published_accuracy,
-    speed_bars,
-    tradeoff,
-)
-from actlib.analysis.plots.datasets import class_counts, storage_bars
-from actlib.analysis.plots.training import learning_rates, training_curves
+A plot is imported when it is asked for: matplotlib takes a notebook's imports a second.
+"""
 
-__all__ = [
-    "COSTS", "accuracy_bars", "agreement_bars", "class_bars", "class_counts", "confusion_matrix", "cost_panels",
-    "film_strip", "learning_rates", "macs_against_published", "model_bars", "published_accuracy", "speed_bars",
-    "storage_bars", "tradeoff", "training_curves",
-]  # fmt: skip
+import importlib
+
+_MODULES = {
+    "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix"),
+    "clips": ("film_strip",),
+    "costs": (
+        "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
+    ),
+    "datasets": ("class_counts", "storage_bars"),
+    "training": ("learning_rates", "training_curves"),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"{__name__} has no plot {name!r}; there are {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,6 +1,12 @@
-"""Widgets for JupyterLab, each with a plain form without a screen."""
+"""Widgets for JupyterLab, each with a plain form without a screen; imported when they are asked for."""
 
-from actlib.analysis.widgets.live import LiveCurves, describe_row
-from actlib.analysis.widgets.networks import NetworkExplorer
+import importlib
 
-__all__ = ["LiveCurves", "NetworkExplorer", "describe_row"]
+_HOMES = {"LiveCurves": "live", "describe_row": "live", "NetworkExplorer": "networks"}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"{__name__} has no widget {name!r}; there are {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

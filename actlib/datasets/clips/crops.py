@@ -3,8 +3,9 @@
 Nothing here touches pixels; `transforms` cuts the boxes out.
 """
 
+import math
+
 import torch
-from torchvision.transforms import RandomResizedCrop
 
 from actlib.datasets.vocabulary import POSITIONS
 
@@ -63,9 +64,20 @@ def random_box(height: int, width: int, size: int) -> Box:
 
 
 def random_resized_box(height: int, width: int, scale_min: float) -> Box:
-    """A box of `scale_min` to 1 of the frame's area and an aspect ratio of 3/4 to 4/3 (Szegedy et al., 2015)."""
-    frame = torch.empty(1).expand(1, height, width)  # torchvision asks for a frame; this one has no pixels
-    return RandomResizedCrop.get_params(frame, [scale_min, 1.0], list(ASPECT))
+    """A box of `scale_min` to 1 of the frame's area and an aspect ratio of 3/4 to 4/3 (Szegedy et al., 2015).
+
+    The draws and boxes of torchvision's RandomResizedCrop.get_params, by a test; its import takes as long as torch's.
+    """
+    low, high = torch.log(torch.tensor(ASPECT)).tolist()
+    for _ in range(10):
+        area = height * width * torch.empty(1).uniform_(scale_min, 1).item()
+        aspect = torch.empty(1).uniform_(low, high).exp().item()
+        h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < h <= height and 0 < w <= width:
+            return int(torch.randint(height - h + 1, (1,))), int(torch.randint(width - w + 1, (1,))), h, w
+    # the largest in the middle
+    h, w = min(height, round(width / ASPECT[0])), min(width, round(height * ASPECT[1]))
+    return (height - h) // 2, (width - w) // 2, h, w
 
 
 def multi_scale_box(height: int, width: int, scales: tuple[float, ...], positions: str) -> Box:

@@ -1,24 +1,22 @@
-"""Clips as a person looks at them: pictures, and samples of a dataset."""
+"""Clips as a person looks at them: pictures, and samples of a dataset. Without torch, whose import takes seconds."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 
-from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.video.reader import read_frames
 
 
-def pictures(clip: torch.Tensor) -> np.ndarray:
-    """A clip to look at: uint8 (T, C, H, W) to (T, H, W, 3). Of optical flow the first pair of each stack is shown in
+def pictures(frames: np.ndarray) -> np.ndarray:
+    """Frames to look at: uint8 (T, H, W, C) to (T, H, W, 3). Of optical flow the first pair of each stack is shown in
     grey, x above y under a white line: (T, 2·H + 2, W, 3). Grey is no motion, white a third of the largest to the right
     or down, black to the left or up: most motions are small."""
-    if clip.shape[1] != 3:
-        shown = (128 + 3 * (clip[:, :2].int() - 128)).clamp(0, 255).to(torch.uint8)
-        line = torch.full_like(shown[:, :1, :2], 255)
-        clip = torch.cat([shown[:, :1], line, shown[:, 1:]], dim=2).expand(-1, 3, -1, -1)
-    return clip.permute(0, 2, 3, 1).contiguous().numpy()
+    if frames.shape[3] != 3:
+        shown = np.clip(128 + 3 * (frames[..., :2].astype(int) - 128), 0, 255).astype(np.uint8)
+        line = np.full_like(shown[:, :2, :, :1], 255)
+        frames = np.concatenate([shown[..., :1], line, shown[..., 1:]], axis=1).repeat(3, axis=3)
+    return np.ascontiguousarray(frames)
 
 
 def samples(data, classes: Sequence[str], count: int = 6) -> tuple[list[np.ndarray], list[str]]:
@@ -27,7 +25,8 @@ def samples(data, classes: Sequence[str], count: int = 6) -> tuple[list[np.ndarr
     shown, names = [], []
     for index in np.linspace(0, len(data) - 1, min(count, len(data))).astype(int):
         clip, label = data[int(index)]
-        shown.append(pictures((clip * 255).clamp(0, 255).byte() if clip.is_floating_point() else clip))
+        clip = (clip * 255).clamp(0, 255).byte() if clip.is_floating_point() else clip
+        shown.append(pictures(clip.permute(0, 2, 3, 1).numpy()))
         names.append(classes[int(label)])
     return shown, names
 
@@ -43,5 +42,5 @@ def frames_of(
         end = int(row.num_frames if pd.isna(row.end) else row.end)
         numbers = begin + np.arange(count) * (end - begin) // count
         frames = read_frames(row.path, numbers, modality=modality, timeout=timeout, backend=backend)
-        found.append(pictures(as_clip(frames)))
+        found.append(pictures(frames))
     return found

@@ -9,7 +9,7 @@ what is made for colours is refused.
 from collections.abc import Callable, Sequence
 
 import torch
-from torchvision.transforms import InterpolationMode, v2
+import torch.nn.functional as F
 
 from actlib.datasets.clips import crops
 from actlib.datasets.vocabulary import CROPS, NUM_CROPS, POSITIONS
@@ -74,14 +74,26 @@ def train_transform(
         raise ValueError(f"short_side_max {short_side_max} is smaller than short_side {short_side}")
     if not crop_scales or not all(0 < scale <= 1 for scale in crop_scales):
         raise ValueError(f"crop_scales {list(crop_scales)}: at least one, each above 0 and at most 1")
+    color, erase = _of_torchvision(color_jitter, rand_augment, random_erasing)
+    longest = max(short_side, short_side_max)
+    return TrainTransform(crop, (short_side, longest), crop_size, scale_min, tuple(crop_scales), color, erase)
+
+
+def _of_torchvision(
+    color_jitter: float, rand_augment: int, random_erasing: float
+) -> tuple[list[Transform], Transform | None]:
+    """What changes colours, in order, and what erases: torchvision's, which is imported for them alone, since
+    that takes as long as torch's import."""
+    if not (color_jitter or rand_augment or random_erasing):
+        return [], None
+    from torchvision.transforms import InterpolationMode, v2
+
     jitter, hue = color_jitter, color_jitter / 4
     color: list[Transform] = [v2.ColorJitter(jitter, jitter, jitter, hue)] if color_jitter else []
     if rand_augment:
         interpolation = InterpolationMode.BILINEAR
         color.append(v2.RandAugment(num_ops=2, magnitude=rand_augment, interpolation=interpolation, fill=GREY))
-    erase = v2.RandomErasing(random_erasing, value=GREY) if random_erasing else None
-    longest = max(short_side, short_side_max)
-    return TrainTransform(crop, (short_side, longest), crop_size, scale_min, tuple(crop_scales), color, erase)
+    return color, v2.RandomErasing(random_erasing, value=GREY) if random_erasing else None
 
 
 class TrainTransform:
@@ -127,11 +139,13 @@ def crop_resize(
     antialiasing: uint8 (T, C, H, W) of any strides -> uint8 (T, C, *size), in memory ordered as `clip` is.
 
     Decoded frames have the channels last in memory. For these torch's kernel is three times as fast as for contiguous
-    clips, so nothing before this call should make a clip contiguous.
+    clips, so nothing before this call should make a clip contiguous. The pixels are those of torchvision's
+    `v2.functional.resized_crop`, by a test.
     """
-    return v2.functional.resized_crop(
-        clip, top, left, height, width, list(size), InterpolationMode.BILINEAR, antialias=True
-    )
+    box = cut(clip, (top, left, height, width))
+    if (height, width) == tuple(size):
+        return box
+    return F.interpolate(box, size, mode="bilinear", antialias=True)
 
 
 def resize_short_side(clip: torch.Tensor, short_side: int) -> torch.Tensor:

@@ -5,20 +5,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torchvision
 import yaml
-from torchvision.models import WeightsEnum
 
 from actlib import messages
 from actlib.models.registry import ModelError, list_models, parse_spec
 from actlib.models.torchvision_models import tv_weights
 from actlib.models.weights.file import UNSAID
 
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 # The image networks whose tensors the networks here take: torchvision's name, and ours that sees frame by frame.
 _IMAGE_NETWORKS = {f"resnet{depth}": f"tsn_resnet{depth}" for depth in (18, 34, 50, 101, 152)}
 _IMAGE_NETWORKS["googlenet"] = "tsn_inception_v1"
 _HALF = (0.5, 0.5, 0.5)
+# What torchvision's weights are called: a file ending in its hash, a member of an enum, or a network's name.
+_TORCHVISIONS = re.compile(r"-[0-9a-f]{8}\.pth$|^\w+_Weights\.\w+$|^tv_")
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,22 @@ def published_table() -> dict[str, Published]:
     """Every published file by its name, in the order of the codebases, torchvision last."""
     names = [name for name in list_models() if name.startswith("tv_")]
     videos = [_video_row(name, each) for name in names for each in tv_weights(name)]
-    rows = [*_reference_rows(), *videos, *_image_rows()]
-    return {row.file: row for row in rows}
+    return _reference_table() | {row.file: row for row in [*videos, *_image_rows()]}
+
+
+@lru_cache(maxsize=1)
+def _reference_table() -> dict[str, Published]:
+    """The part of it that is told without torchvision, whose import takes as long as torch's."""
+    return {row.file: row for row in _reference_rows()}
 
 
 def find_published(name: str | Path) -> Published | None:
     """The row of a file, by its own name wherever it lies; of torchvision's weights by the name in their enum
     (`R3D_18_Weights.KINETICS400_V1`) or the model's (`tv_r3d_18`: its default) too. None if there is none."""
-    table = published_table()
-    if row := table.get(Path(name).name):
+    file, wanted = Path(name).name, str(name)
+    table = published_table() if _TORCHVISIONS.search(file) else _reference_table()
+    if row := table.get(file):
         return row
-    wanted = str(name)
     return next((row for row in table.values() if row.enum and wanted in (row.enum, row.spec)), None)
 
 
@@ -150,7 +159,7 @@ def _reference_rows() -> Iterator[Published]:
             yield Published(**facts | colours, accuracies=accuracies, url=url)
 
 
-def _video_row(spec: str, weights: WeightsEnum) -> Published:
+def _video_row(spec: str, weights: "WeightsEnum") -> Published:
     """Weights of a torchvision video network; its way of measuring stands in prose in the enum's entry:
     … parameters `frame_rate=15`, `clips_per_video=5`, and `clip_len=16`."""
     transforms, figures = weights.transforms(), weights.meta["_metrics"]["Kinetics-400"]
@@ -174,9 +183,11 @@ def _video_row(spec: str, weights: WeightsEnum) -> Published:
 
 def _image_rows() -> list[Published]:
     """ImageNet weights, from which the references start. No clip length of their own: usual values stand there."""
+    from torchvision import models
+
     rows = []
     for name, ours in _IMAGE_NETWORKS.items():
-        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+        weights = models.get_model_weights(name).IMAGENET1K_V1
         transforms, figures = weights.transforms(), weights.meta["_metrics"]["ImageNet-1K"]
         half = name == "googlenet"  # its file was trained on (x - 0.5) / 0.5, whatever torchvision's transform says
         rows.append(
@@ -197,7 +208,7 @@ def _image_rows() -> list[Published]:
     return rows
 
 
-def _facts(weights: WeightsEnum) -> dict:
+def _facts(weights: "WeightsEnum") -> dict:
     """What an entry of any of torchvision's enums says of its file, classes and sizes."""
     file, transforms = weights.url.rpartition("/")[2], weights.transforms()
     return {

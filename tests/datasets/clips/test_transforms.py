@@ -4,10 +4,11 @@ import pickle
 
 import pytest
 import torch
+from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
 from actlib.datasets.clips import crops
-from actlib.datasets.clips.transforms import CROPS, NUM_CROPS, eval_crops, mirror, train_transform
+from actlib.datasets.clips.transforms import CROPS, NUM_CROPS, crop_resize, eval_crops, mirror, train_transform
 
 HEIGHT, WIDTH = 60, 90
 SCALES = (1.0, 0.875, 0.75, 0.66)  # action-recognition-pytorch's
@@ -70,6 +71,31 @@ def test_crops_of_any_frame_are_whole(crop, height, width):
     for seed in range(20):
         torch.manual_seed(seed)
         assert (transform(frame) == 200).all()
+
+
+@pytest.mark.parametrize("scale_min", [0.08, 0.8, 1.0])
+def test_random_resized_boxes_are_torchvisions(scale_min):
+    """The same draws in the same order, of frames too narrow or too flat for any box as well."""
+    for seed, (height, width) in enumerate([(240, 320), (90, 60), (61, 61), (200, 3), (2, 150), (1, 1)] * 50):
+        torch.manual_seed(seed)
+        frame = torch.empty(1).expand(1, height, width)
+        theirs = RandomResizedCrop.get_params(frame, [scale_min, 1.0], [3 / 4, 4 / 3]), torch.rand(1).item()
+        torch.manual_seed(seed)
+        assert (crops.random_resized_box(height, width, scale_min), torch.rand(1).item()) == theirs
+
+
+@pytest.mark.parametrize("channels", [3, 10])
+@pytest.mark.parametrize("frames", [1, 5])
+@pytest.mark.parametrize("box", [(0, 0, 60, 90), (7, 11, 20, 33), (59, 89, 1, 1), (4, 5, 32, 40)], ids=str)
+def test_resized_crops_are_torchvisions(channels, frames, box):
+    """Bit for bit, of clips as a decoder gives them (channels last) and of contiguous ones; the order stays."""
+    clip = noise(channels, frames)
+    for given in (clip, clip.contiguous(memory_format=torch.channels_last)):
+        for size in ((32, 40), (8, 9), (70, 20)):
+            ours = crop_resize(given, *box, size)
+            assert torch.equal(ours, F.resized_crop(given, *box, list(size), antialias=True))
+            view = box[2:] == size
+            assert view or given is clip or ours.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_random_crops_reach_every_place():

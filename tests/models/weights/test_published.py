@@ -14,7 +14,7 @@ import torch
 from actlib.models import ModelError, WeightsError, create_model, find_published, find_weights, list_models, parse_spec
 from actlib.models.weights import fetch as pretrained_module
 from actlib.models.weights.fetch import download, fetch_weights, weights_folder
-from actlib.models.weights.published import Published, near_names, published_table, spec_of_arch
+from actlib.models.weights.published import Published, _reference_table, near_names, published_table, spec_of_arch
 
 HEAD = 5
 TINY = {
@@ -47,7 +47,8 @@ def publish(monkeypatch):
 
     def put(**facts) -> Published:
         row = Published(**(TINY | facts))
-        monkeypatch.setitem(published_table(), row.file, row)
+        for table in (published_table(), _reference_table()):
+            monkeypatch.setitem(table, row.file, row)
         return row
 
     return put

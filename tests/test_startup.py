@@ -1,0 +1,66 @@
+"""What starting a notebook imports: the heavy libraries where they are used, and not before."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy")
+NEED_TORCH = ("02_train", "03_finetune", "04_video_accuracy", "05_flops", "own_network")
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+
+
+def imports_of(path) -> str:
+    """The import statements of a notebook."""
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    nodes = [node for cell in cells for node in ast.parse("".join(cell["source"])).body]
+    return "\n".join(ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def heavy_after(code: str) -> set[str]:
+    """Which of the heavy modules are there after `code` has run in a process of its own."""
+    code += f"\nimport json, sys\nprint(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebooks_imports_bring_torch_at_most(path):
+    """torchvision, whose import takes as long as torch's, waits until a network, weights or an augmentation of its own
+    are asked for; what only lists, reads and draws does without torch."""
+    assert heavy_after(imports_of(path)) == ({"torch"} if path.stem in NEED_TORCH else set())
+
+
+def test_torchvision_comes_with_what_is_made_of_it():
+    code = "from actlib.models import create_model, find_published, list_models\n"
+    code += "from actlib.datasets.clips.transforms import train_transform\n"
+    code += "assert 'tv_r3d_18' in list_models() and find_published('best.pt') is None\n"
+    code += "create_model('resnet10 widen_factor=0.25', 4), train_transform('random_resized', 40, 32)\n"
+    assert heavy_after(code) == {"torch"}
+    jittered = "train_transform('center', 40, 32, color_jitter=0.1)"
+    for asked in ("create_model('i3d', 4)", "find_published('tv_r3d_18')", jittered):
+        assert "torchvision" in heavy_after(code + asked), asked
+
+
+TRAINING = """
+from actlib.loops import prepare, train
+from actlib.params import TrainParams
+
+values = {"epochs": 1, "num_workers": 0, "precision": "float32", "memory_format": "contiguous"}
+for optimizer in ("adamw", "sgd"):
+    places = {"table": table, "run_dir": f"{folder}/{optimizer}"}
+    p = TrainParams.build(values | places | {"optimizer": optimizer}, "this test")
+    print(*train(prepare(p)))
+"""
+
+
+def test_a_whole_training_is_without_the_compiler(motion_table, tmp_path):
+    """torch._dynamo, torch.compile's front end, takes two thirds of torch's import; constructing an optimiser of
+    torch's imports it, and so does torchvision."""
+    places = f"table, folder = {str(motion_table)!r}, {str(tmp_path)!r}\n"
+    assert heavy_after(places + TRAINING) == {"torch"}
+    assert (tmp_path / "sgd" / "checkpoints" / "best.pt").is_file()
