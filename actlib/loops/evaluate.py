@@ -18,7 +18,7 @@ from actlib.analysis.results.scores import Scores
 from actlib.compute.device import to_float
 from actlib.compute.execution import Execution
 from actlib.compute.folding import fold_batch_norm
-from actlib.datasets.clips.loaders import EvaluationViews, Views, evaluation_loader
+from actlib.datasets.clips.views import EvaluationViews, Views, evaluation_loader
 from actlib.loops.job import Evaluation
 
 NOT_FINITE = "the network's scores are not finite numbers"

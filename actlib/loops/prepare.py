@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 
 from actlib.compute.device import pick_device
 from actlib.compute.execution import Execution, candidates, choose, measure_all
-from actlib.datasets.clips.loaders import EpochBatches, EvaluationViews, TrainingClips, training_loader
+from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, training_loader
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import train_transform
+from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import read_table, rows_of

@@ -13,10 +13,10 @@ from torch import nn
 from actlib.analysis.results import val_json
 from actlib.compute.device import pick_device, to_float
 from actlib.compute.execution import Execution
-from actlib.datasets.clips.loaders import EvaluationViews
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.show import pictures
 from actlib.datasets.clips.transforms import as_clip
+from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import COLUMNS, class_names, read_table, rows_of
