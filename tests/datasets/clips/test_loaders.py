@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from atonce import eval_crops
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from videofiles import frame_number, write_video
 
@@ -21,7 +22,7 @@ from actlib.datasets.clips.loaders import (
 )
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.streams import PURPOSES, stream
-from actlib.datasets.clips.transforms import eval_crops, train_transform
+from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare import probe as prepare

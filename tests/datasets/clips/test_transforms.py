@@ -4,10 +4,12 @@ import pickle
 
 import pytest
 import torch
+from atonce import eval_crops
 from torchvision.transforms.v2 import functional as F
 
 from actlib.datasets.clips import crops
-from actlib.datasets.clips.transforms import CROPS, NUM_CROPS, eval_crops, mirror, train_transform
+from actlib.datasets.clips.transforms import mirror, train_transform
+from actlib.datasets.vocabulary import CROPS, NUM_CROPS
 
 HEIGHT, WIDTH = 60, 90
 SCALES = (1.0, 0.875, 0.75, 0.66)  # action-recognition-pytorch's
