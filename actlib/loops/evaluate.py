@@ -63,7 +63,7 @@ def score_views(
     desc=…)` wraps the videos. A copy of the model in evaluation mode does the work, its batch norms folded into its
     convolutions (see `compute.folding`).
     """
-    loader = loader or evaluation_loader(data, num_workers=num_workers)
+    loader = evaluation_loader(data, num_workers=num_workers) if loader is None else loader
     execution = execution or Execution()
     totals = _Totals(list(data.protocols.values()), len(data), len(data.classes), device)
     batches = _Batches(batch_size, pinned=device.type == "cuda")

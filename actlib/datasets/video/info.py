@@ -37,7 +37,7 @@ def stacked(frames: Iterable[np.ndarray], count: int) -> np.ndarray:
     found, number = np.empty(0, dtype=np.uint8), 0
     for number, frame in enumerate(islice(frames, count), 1):
         if number == 1:
-            if count == 1:
+            if count == 1 and frame.flags.writeable:  # Pillow's arrays are not, and torch takes no such
                 return frame[None]
             found = np.empty((count, *frame.shape), dtype=frame.dtype)
         found[number - 1] = frame
