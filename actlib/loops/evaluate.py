@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from actlib.analysis.results.scores import Scores
 from actlib.compute.device import to_float
 from actlib.compute.execution import Execution
 from actlib.compute.folding import fold_batch_norm
-from actlib.datasets.clips.loaders import EvaluationViews, Views, evaluation_loader
+from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
 from actlib.loops.job import Evaluation
 
 NOT_FINITE = "the network's scores are not finite numbers"
@@ -27,9 +29,11 @@ NOT_FINITE = "the network's scores are not finite numbers"
 def evaluate(job: Evaluation, progress: Callable[..., Iterable] | None = None) -> dict[str, Scores]:
     """The scores of every video of `job.val_data` by `job.model` as it is now, by protocol: those of notebook 04, or of
     the validation of a training. `progress(iterable, total=…, desc=…)` wraps the videos. See `score_views`."""
+    ours = job.val_loader.dataset.videos is job.val_data  # not where the caller has put other videos there
     return score_views(
         job.model, job.val_data, **job.normalisation, device=job.device, execution=job.execution,
-        batch_size=job.p.batch_size, num_workers=job.p.num_workers, progress=progress,
+        batch_size=job.p.batch_size, num_workers=job.p.num_workers, loader=job.val_loader if ours else None,
+        progress=progress,
         name=job.run_name, subset=job.subset, expected=job.expected, table_digest=job.table_digest,
     )  # fmt: skip
 
@@ -45,6 +49,7 @@ def score_views(
     execution: Execution | None = None,
     batch_size: int = 16,
     num_workers: int = 0,
+    loader: DataLoader | None = None,
     progress: Callable[..., Iterable] | None = None,
     name: str = "",
     **told,
@@ -55,39 +60,47 @@ def score_views(
     numbers (a network that diverged) has an error that says so, and is wrong. `name` and `told` (subset, expected,
     table_digest) go into the `Scores`.
     The views of successive videos share batches of `batch_size`, whatever their number a video, so memory does
-    not grow with it. `progress(iterable, total=…, desc=…)` wraps the videos. A copy of the model in evaluation mode
-    does the work, its batch norms folded into its convolutions (see `compute.folding`).
+    not grow with it; a view that two protocols ask for is shown to the network once. `loader`: the `evaluation_loader`
+    of `data`, where its workers are to live on; one of `num_workers` is made without. `progress(iterable, total=…,
+    desc=…)` wraps the videos. A copy of the model in evaluation mode does the work, its batch norms folded into its
+    convolutions (see `compute.folding`).
     """
-    loader = evaluation_loader(data, num_workers=num_workers)
-    videos = progress(loader, total=len(data), desc="videos") if progress else loader
+    loader = evaluation_loader(data, num_workers=num_workers) if loader is None else loader
     execution = execution or Execution()
-    shape = (len(data.protocols), len(data))
-    # Of logits their sum, of softmax scores the logarithm of theirs: an improbable class keeps its loss.
-    logits_averaged = np.array([protocol.average == "logits" for protocol in data.protocols.values()])
-    sums = np.zeros((*shape, len(data.classes)))
-    sums[~logits_averaged] = -np.inf
-    views = np.zeros(shape, dtype=np.int64)
-    errors = [""] * len(data)
+    totals = _Totals(list(data.protocols.values()), len(data), len(data.classes), device)
+    batches = _Batches(batch_size, pinned=device.type == "cuda")
+    views, errors = np.zeros((len(data.protocols), len(data)), dtype=np.int64), [""] * len(data)
     folded = None
-    with torch.inference_mode():
-        for clips, owners in _batches(videos, batch_size, errors):
-            clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
-            if folded is None:
-                folded = fold_batch_norm(model, clips[:1])
-            with execution.autocast(device):
-                logits = folded(clips)
-            logits, places = logits.double().cpu(), tuple(np.array(owners).T)  # (protocol, video) of each view
-            raw = logits_averaged[places[0]]
-            np.add.at(sums, tuple(each[raw] for each in places), logits[raw].numpy())
-            with np.errstate(invalid="ignore"):  # scores that are no numbers are named below
-                np.logaddexp.at(sums, tuple(each[~raw] for each in places), logits[~raw].log_softmax(dim=1).numpy())
-            np.add.at(views, places, 1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a video without a view: 0 / 0 = NaN
-        sums = np.where(logits_averaged[:, None, None], sums / views[..., None], sums - np.log(views)[..., None])
-    log_scores = torch.from_numpy(sums)
-    log_scores[logits_averaged] = log_scores[logits_averaged].log_softmax(dim=-1)
+
+    def run(clips: torch.Tensor, owners: list[Owner]) -> None:
+        nonlocal folded
+        clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
+        batches.copied()
+        if folded is None:
+            folded = fold_batch_norm(model, clips[:1])
+            if execution.compile:  # once for all epochs: what torch compiled for one copy fits the next
+                folded.compile()
+        with execution.autocast(device):
+            totals.add(folded(clips), owners)
+
+    def finished() -> Iterator[int]:
+        """The videos, each as soon as its last view is in a batch."""
+        for chunk in loader:
+            for batch in batches.of(chunk):
+                run(*batch)
+            if chunk.last:
+                errors[chunk.index] = chunk.error
+                views[:, chunk.index] = 0 if chunk.error else chunk.counts
+                yield chunk.index
+
+    with torch.inference_mode(), execution.switched():
+        for _ in progress(finished(), total=len(data), desc="videos") if progress else finished():
+            pass
+        if batches.count:
+            run(*batches.rest())
+        log_scores = totals.log_means(views)
     return {
-        kind: _scores(data, str(protocol), log_scores[each].numpy(), views[each], errors, name=name, **told)
+        kind: _scores(data, str(protocol), log_scores[each], views[each], errors, name=name, **told)
         for each, (kind, protocol) in enumerate(data.protocols.items())
     }
 
@@ -111,20 +124,104 @@ def _scores(data: EvaluationViews, protocol: str, log_scores: np.ndarray, views,
     )
 
 
-def _batches(videos: Iterable[Views], batch_size: int, errors: list[str]) -> Iterator[tuple]:
-    """Regroup the views of successive videos: (uint8 (B, T, C, H, W), [(protocol, video), …]); fills in `errors`."""
-    clips: list[torch.Tensor] = []
-    owners: list[tuple[int, int]] = []
-    for video in videos:
-        errors[video.index] = video.error
-        if video.clips is None:
-            continue
-        numbers = [number for number, count in enumerate(video.counts) for _ in range(count)]
-        for clip, number in zip(video.clips, numbers):
-            clips.append(clip)
-            owners.append((number, video.index))
-            if len(clips) == batch_size:
-                yield torch.stack(clips), owners
-                clips, owners = [], []
-    if clips:
-        yield torch.stack(clips), owners
+Owner = tuple[int, int, int]  # (protocol, video, place in the batch), of one view several where it is shown again
+
+
+class _Batches:
+    """Puts the views of successive chunks together to batches, in memory that is used again and again.
+
+    Pinned, for a CUDA device, there are two: one is filled while the other one is still being copied.
+    """
+
+    def __init__(self, size: int, *, pinned: bool):
+        self.size, self.count, self._pinned = size, 0, pinned
+        self._memory: list[torch.Tensor] = []
+        self._events = [torch.cuda.Event() for _ in range(2)] if pinned else []
+        self._owners: list[Owner] = []
+
+    def of(self, chunk: Chunk) -> Iterator[tuple[torch.Tensor, list[Owner]]]:
+        """Add a chunk; the batches that become full, uint8 (B, T, C, H, W), each to be copied before the next one is
+        asked for, as is told by `copied`."""
+        done = 0
+        while chunk.clips is not None and done < len(chunk.clips):
+            if not self._memory:
+                self._memory = [self._like(chunk.clips) for _ in self._events or [None]]
+            if self._events and not self.count:
+                self._events[0].synchronize()
+            added = min(self.size - self.count, len(chunk.clips) - done)
+            self._memory[0][self.count : self.count + added] = chunk.clips[done : done + added]
+            for place, protocols in enumerate(chunk.owners()[done : done + added], self.count):
+                self._owners += [(protocol, chunk.index, place) for protocol in protocols]
+            done, self.count = done + added, self.count + added
+            if self.count == self.size:
+                yield self.rest()
+
+    def rest(self) -> tuple[torch.Tensor, list[Owner]]:
+        """What there is of a batch."""
+        batch = self._memory[0][: self.count], self._owners
+        self.count, self._owners = 0, []
+        return batch
+
+    def copied(self) -> None:
+        """The last batch's copy to the device is asked for: go on with the other memory."""
+        if self._events:
+            self._events[0].record()
+            self._events.reverse()
+            self._memory.reverse()
+
+    def _like(self, clips: torch.Tensor) -> torch.Tensor:
+        """Of the order in memory that chunks have, which is the network's where channels are last."""
+        frames, channels, height, width = clips.shape[1:]
+        shape = self.size, frames, height, width, channels
+        return torch.empty(shape, dtype=clips.dtype, pin_memory=self._pinned).permute(0, 1, 4, 2, 3)
+
+
+class _Totals:
+    """Per protocol and video, float64 on the device that computes: of logits their sum, of softmax scores the logarithm
+    of theirs, with which an improbable class keeps its loss. Nothing here waits for the device but `log_means`."""
+
+    def __init__(self, protocols: list[Protocol], num_videos: int, num_classes: int, device: torch.device):
+        self._device = device if device.type == "cuda" else torch.device("cpu")
+        self._of_logits = np.array([protocol.average == "logits" for protocol in protocols])
+        self._num_videos = num_videos
+        shape = len(protocols), num_videos, num_classes
+        self._sums = torch.zeros(shape, dtype=torch.float64, device=self._device)
+        for number in np.flatnonzero(~self._of_logits):
+            self._sums[number] = -torch.inf
+        self._rows = self._sums.view(-1, num_classes)
+
+    def add(self, logits: torch.Tensor, owners: list[Owner]) -> None:
+        """`logits`: (B, classes)."""
+        logits = logits.to(self._device, torch.float64)
+        protocols, videos, places = np.array(owners).T
+        rows = protocols * self._num_videos + videos
+        of_logits = self._of_logits[protocols]
+        if of_logits.any():
+            self._rows.index_add_(0, self._sent(rows[of_logits]), logits[self._sent(places[of_logits])])
+        if not of_logits.all():
+            self._add_logarithms(rows[~of_logits], logits.log_softmax(dim=1)[self._sent(places[~of_logits])])
+
+    def _add_logarithms(self, rows: np.ndarray, logarithms: torch.Tensor) -> None:
+        different, which = (self._sent(each) for each in np.unique(rows, return_inverse=True))
+        before = self._rows[different]
+        largest = before.scatter_reduce(0, which[:, None].expand_as(logarithms), logarithms, "amax")
+        largest.clamp_(min=torch.finfo(torch.float64).min)  # -inf is taken from -inf nowhere
+        sums = (before - largest).exp().index_add(0, which, (logarithms - largest[which]).exp())
+        self._rows[different] = sums.log() + largest
+
+    def log_means(self, views: np.ndarray) -> np.ndarray:
+        """`views`: their number per protocol and video. The logarithms of the scores (protocols, videos, classes)."""
+        sums = self._sums.cpu()
+        views = torch.from_numpy(views).double()[..., None]  # of a video without a view: 0 / 0 = NaN
+        for number, of_logits in enumerate(self._of_logits):
+            if of_logits:
+                sums[number] = (sums[number] / views[number]).log_softmax(dim=-1)
+            else:
+                sums[number] -= views[number].log()
+        return sums.numpy()
+
+    def _sent(self, numbers: np.ndarray) -> torch.Tensor:
+        numbers = torch.from_numpy(numbers)
+        if self._device.type == "cuda":
+            numbers = numbers.pin_memory()
+        return numbers.to(self._device, non_blocking=True)

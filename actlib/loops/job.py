@@ -15,8 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset
 
 from actlib.compute.execution import Execution
-from actlib.datasets.clips.loaders import EpochBatches, EvaluationViews
+from actlib.datasets.clips.loaders import EpochBatches
 from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.table import dataset_name
 from actlib.files import digest, write_with
@@ -41,6 +42,7 @@ class Evaluation:
     classes: list[str]
     model: VideoModel
     val_data: EvaluationViews
+    val_loader: DataLoader
     preprocessing: dict
     execution: Execution
     speeds: dict[str, float] = field(default_factory=dict)

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 from actlib.compute.choose import choose
 from actlib.compute.device import pick_device
 from actlib.compute.execution import Execution
-from actlib.datasets.clips.loaders import EpochBatches, EvaluationViews, TrainingClips, training_loader
+from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, start_workers, training_loader
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import train_transform
+from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
 from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import read_table, rows_of
@@ -77,7 +78,12 @@ def prepare(
         modality=p.modality, timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
     batches = EpochBatches(len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch)
+    val_loader = evaluation_loader(val_data, num_workers=p.num_workers)
     loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
+    if device.type == "cuda":  # forked before the device is touched, and before a thread pins memory for it
+        start_workers(val_loader)
+        batches.first = len(batches.sizes)  # no batch yet: which epoch comes first is not known here
+        start_workers(loader)
     frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
     if last:
         resume.require_same(p, info.classes, last)
@@ -90,7 +96,7 @@ def prepare(
         p=p, device=device, info=info, classes=info.classes, model=model, train_data=train_data, val_data=val_data,
         preprocessing={name: getattr(p, name) for name in PREPROCESSING}, execution=execution, speeds=speeds,
         loss=loss.to(device) if isinstance(loss, nn.Module) else loss, optimizer=optimizer, schedule=schedule,
-        plateau=plateau, batches=batches, loader=loader, frozen=frozen,
+        plateau=plateau, batches=batches, loader=loader, val_loader=val_loader, frozen=frozen,
         mirrored=None if mirrored is None else mirrored.to(device),
         scaler=execution.scaler(device),
     )  # fmt: skip
@@ -237,13 +243,16 @@ def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Eval
         videos, classes, protocols,
         modality=model.preprocessing["modality"], timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
+    loader = evaluation_loader(data, num_workers=p.num_workers)
+    if device.type == "cuda":  # see above
+        start_workers(loader)
     length = int((videos["end"].fillna(videos["num_frames"]) - videos["start"].fillna(0)).median())
     views = len(videos) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
     execution, speeds = _chosen(p, model.eval(), p.batch_size, views // p.batch_size, device, training=False)
     execution.apply_to(model.to(device))
     return Evaluation(
-        p=p, device=device, info=info, classes=classes, model=model, val_data=data, preprocessing=model.preprocessing,
-        execution=execution, speeds=speeds,
+        p=p, device=device, info=info, classes=classes, model=model, val_data=data, val_loader=loader,
+        preprocessing=model.preprocessing, execution=execution, speeds=speeds,
     )  # fmt: skip
 
 

@@ -2,24 +2,28 @@
 
 import itertools
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from atonce import all_views
 from PIL import Image
 from torch import nn
+from videofiles import frame_image, truncate, write_missing_frames, write_video
 
 from actlib.analysis.results import val_json
 from actlib.compute.device import pick_device, to_float
 from actlib.compute.execution import Execution
-from actlib.datasets.clips.loaders import EvaluationViews
+from actlib.datasets.clips import views as making
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.show import pictures
-from actlib.datasets.clips.transforms import as_clip
+from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
 from actlib.datasets.table import COLUMNS, class_names, read_table, rows_of
+from actlib.datasets.video import reader
 from actlib.datasets.video.reader import read_frames
 from actlib.loops.evaluate import NOT_FINITE, score_views
 from actlib.loops.prepare import evaluation_network, evaluation_protocols
@@ -65,6 +69,122 @@ def test_a_prediction_is_the_mean_over_its_views(videos):
     views = EvaluationViews(videos, classes, {"video": VIDEO})[3].clips
     scores = model(to_float(views, torch.device("cpu"), mean=HOW["mean"], std=HOW["std"], execution=Execution()))
     np.testing.assert_allclose(found["video"].scores[3], scores.softmax(1).mean(0).numpy(), atol=1e-6)
+
+
+PROTOCOLS = {
+    "clip": CLIP,
+    "video": Protocol("video", **SIZE, step=5),
+    "views": Protocol("views", **SIZE, num_clips=10, num_crops=3, average="logits"),
+    "dense": Protocol("dense", **SIZE, num_clips=3, num_crops=10),
+    "uniform": Protocol("uniform", **SIZE, num_clips=2, num_crops=5),
+}
+
+
+def scores_at_once(model, data) -> dict[str, np.ndarray]:
+    """The plainest rule: all views of a video at once through the network as it is, and their mean."""
+    found = {name: [] for name in data.protocols}
+    for index in range(len(data)):
+        for (name, protocol), views in zip(data.protocols.items(), all_views(data, index)):
+            clips = to_float(views, HOW["device"], mean=HOW["mean"], std=HOW["std"], execution=Execution())
+            logits = model(clips).double()
+            means = logits.mean(0).softmax(0) if protocol.average == "logits" else logits.softmax(1).mean(0)
+            found[name].append(means.numpy())
+    return {name: np.stack(each) for name, each in found.items()}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_scores_are_those_of_all_views_at_once(videos, monkeypatch, num_workers):
+    """Whatever share a batch or a chunk, in whichever process they are made."""
+    monkeypatch.setattr(making, "IN_FLIGHT", 300_000)  # some views
+    data = EvaluationViews(videos.head(3), class_names(videos), PROTOCOLS)
+    wanted, counts = scores_at_once(Brightness(), data), map(len, all_views(data, 2))
+    found = score_views(Brightness(), data, batch_size=7, num_workers=num_workers, **HOW)
+    for name, count in zip(PROTOCOLS, counts):
+        np.testing.assert_allclose(found[name].scores, wanted[name], atol=1e-6, err_msg=name)
+        assert found[name].table["views"][2] == count, name
+
+
+def test_the_clip_accuracy_costs_no_view_that_the_video_has(videos):
+    """Counted in the network: the middle one of three clips and crops is the clip's."""
+    seen = []
+
+    class Counting(Brightness):
+        def forward(self, clips):
+            seen.append(len(clips))
+            return super().forward(clips)
+
+    def views_of(**protocols) -> int:
+        seen.clear()
+        data = EvaluationViews(videos.head(4), class_names(videos), protocols)
+        found = score_views(Counting(), data, batch_size=8, **HOW)
+        assert {name: sorted(set(each.table["views"])) for name, each in found.items()} == {
+            name: [protocol.num_clips * protocol.num_crops] for name, protocol in protocols.items()
+        }
+        for name, wanted in scores_at_once(Brightness(), data).items():
+            np.testing.assert_allclose(found[name].scores, wanted, atol=1e-6)
+        return sum(seen[2:])  # the first two are folding's
+
+    size = SIZE | {"short_side": 40}
+    clip, three = Protocol("clip", **size), Protocol("views", **size, num_clips=3, num_crops=3, average="logits")
+    assert (views_of(clip=clip), views_of(views=three), views_of(clip=clip, views=three)) == (4, 36, 36)
+    even = Protocol("views", **size, num_clips=2)  # without a clip in the middle
+    assert views_of(clip=clip, views=even) == 12
+    square = Protocol("views", **SIZE, num_clips=1, num_crops=3)  # three times the same box
+    assert views_of(views=square) == 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_video_that_breaks_off_in_the_middle_is_wrong_whole(videos, tmp_path, monkeypatch, num_workers):
+    """Some of its views are scored before the damage is met: none of them counts, and none of other videos is lost."""
+    monkeypatch.setattr(making, "IN_FLIGHT", 1)
+    monkeypatch.setattr(reader, "PIECE_BYTES", 1)
+    protocols, classes = {"clip": CLIP, "video": VIDEO}, class_names(videos)
+    whole = evaluate(Brightness(), videos, classes, protocols, batch_size=3, **HOW)
+    damaged = write_missing_frames(tmp_path / "damaged.avi", num_frames=40, num_missing=30)
+    cut = write_video(tmp_path / "whole.mp4", 64, container_options={"movflags": "faststart"})
+    cut = truncate(cut, tmp_path / "cut.mp4", 0.6)
+    videos.loc[[2, 9], ["path", "num_frames", "end"]] = [[str(damaged), 70, 70], [str(cut), 64, 64]]
+    found = evaluate(Brightness(), videos, classes, protocols, batch_size=3, num_workers=num_workers, **HOW)
+    for name in protocols:
+        table, good = found[name].table, whole[name].table
+        assert table.drop([2, 9]).equals(good.drop([2, 9]))
+        assert "cannot be decoded" in table["error"][2] and "does not exist" in table["error"][9]
+        assert not table["correct"][[2, 9]].any() and (table["views"][[2, 9]] == 0).all()
+        assert np.isnan(found[name].scores[[2, 9]]).all() and found[name].num_scored == 14
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_video_that_hangs_in_the_middle_costs_itself(videos, tmp_path, monkeypatch, num_workers):
+    monkeypatch.setattr(reader, "PIECE_BYTES", 1)
+    monkeypatch.setattr(making, "IN_FLIGHT", 1)
+    for number in range(1, 33):
+        if number != 21:
+            Image.fromarray(frame_image(number, 64, 48)).save(tmp_path / f"{number:05d}.jpg")
+    os.mkfifo(tmp_path / "00021.jpg")  # opening it waits for ever, as on a disk that is gone
+    videos.loc[3, ["path", "num_frames"]] = [str(tmp_path), 32]
+    data = EvaluationViews(videos, class_names(videos), {"video": VIDEO}, timeout=3)
+    found = score_views(Brightness(), data, num_workers=num_workers, **HOW)["video"]
+    assert "no answer within 3 s" in found.table["error"][3] and found.table["views"][3] == 0
+    assert found.num_scored == 15
+    if num_workers == 0:
+        os.close(os.open(tmp_path / "00021.jpg", os.O_WRONLY))  # lets the waiting thread go
+
+
+def test_progress_counts_videos_and_a_loader_can_be_kept(videos):
+    data = EvaluationViews(videos, class_names(videos), {"clip": CLIP, "video": VIDEO})
+    counted = []
+
+    def progress(iterable, *, total, desc):
+        counted.append((total, desc, 0))
+        for _ in iterable:
+            counted[-1] = total, desc, counted[-1][2] + 1
+            yield _
+
+    loader = evaluation_loader(data, num_workers=2)
+    first, second = (score_views(Brightness(), data, loader=loader, progress=progress, **HOW) for _ in range(2))
+    assert counted == [(16, "videos", 16)] * 2
+    assert np.array_equal(first["video"].scores, second["video"].scores)  # bit for bit
 
 
 def test_ranks_accuracies_and_loss_agree(videos):
@@ -160,7 +280,7 @@ def test_optical_flow_is_evaluated_with_its_ten_channels(tmp_path):
     shown = EvaluationViews(
         table.assign(start=2, end=10), ["left", "right"], {"video": VIDEO}, modality="flow"
     ).pictures(["left", "right"], 4)
-    segment = pictures(as_clip(read_frames(tmp_path / "left", [2, 4, 6, 8], modality="flow")))
+    segment = pictures(read_frames(tmp_path / "left", [2, 4, 6, 8], modality="flow"))
     assert len(shown) == 2 and np.array_equal(shown[0], segment)  # of the segment, evenly spread
 
 

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from actlib.datasets.vocabulary import POSITIONS
+from actlib.datasets.vocabulary import NUM_CROPS, POSITIONS
 
 Box = tuple[int, int, int, int]
 ASPECT = (3 / 4, 4 / 3)
@@ -56,6 +56,33 @@ def grid_three_boxes(height: int, width: int, size: int) -> list[Box]:
     """action-recognition-pytorch's three crops, in its order: left, right, centre, or top, bottom, centre."""
     places = ((0, 2), (4, 2), (2, 2)) if width < height else ((2, 0), (2, 4), (2, 2))
     return grid_boxes(height, width, (size, size), places)
+
+
+def eval_boxes(
+    height: int, width: int, size: int, num_crops: int, position: str = "center", *, grid: bool = False
+) -> list[tuple[Box, bool]]:
+    """The `num_crops` squares of `size` that evaluation shows of a resized frame, each with whether it is mirrored.
+
+    1: the centre, or another of `POSITIONS` · 3: left, centre, right of a wide frame (top, centre, bottom of a tall
+    one) · 5: corners and centre · 10: those and their mirror images. With `grid`, more than one crop lie where
+    action-recognition-pytorch puts them, which may be up to three pixels from the edge. Raises ValueError for another
+    number or position, and for a crop that is larger than the resized frame.
+    """
+    if num_crops not in NUM_CROPS:
+        raise ValueError(f"num_crops is {num_crops}: expected one of {', '.join(map(str, NUM_CROPS))}")
+    if position not in POSITIONS:
+        raise ValueError(f"crop_position {position!r}: expected one of {', '.join(POSITIONS)}")
+    if min(height, width) < size:
+        raise ValueError(f"crop_size {size} is larger than the resized frame of {width}×{height}; raise short_side")
+    if num_crops == 1:
+        boxes = [box_at(position, height, width, size)]
+    elif num_crops == 3:
+        boxes = (grid_three_boxes if grid else three_boxes)(height, width, size)
+    elif grid:
+        boxes = grid_boxes(height, width, (size, size), GRID_CORNERS)
+    else:
+        boxes = [box_at(each, height, width, size) for each in (*POSITIONS[1:], "center")]
+    return [(box, mirrored) for mirrored in ([False, True] if num_crops == 10 else [False]) for box in boxes]
 
 
 def random_box(height: int, width: int, size: int) -> Box:

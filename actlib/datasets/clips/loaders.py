@@ -1,4 +1,4 @@
-"""Datasets that torch's DataLoader reads: random clips for training, all views of each video for evaluation."""
+"""Random clips of videos for training, and what all datasets of videos share."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +9,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.sampling import training_window
-from actlib.datasets.clips.show import frames_of
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.errors import DataError, VideoError
@@ -42,7 +40,7 @@ class _Paths:
         return self._common + os.fsdecode(self._bytes[begin:end].numpy().tobytes())
 
 
-class _Videos(Dataset):
+class Videos(Dataset):
     """What both datasets share: the videos of a table with their class indices and segments, held as tensors, and how
     they are read (see `video.reader.read_frames`).
 
@@ -121,7 +119,7 @@ class Sample(tuple):
         return (*self, self.failures)
 
 
-class TrainingClips(_Videos):
+class TrainingClips(Videos):
     """One random clip of each video, augmented: `data[i]` is (uint8 clip (T, C, H, W), label), a `Sample`.
 
     A map-style dataset: torch's DataLoader, Subset and DistributedSampler work on it. Call `set_epoch` before each
@@ -242,85 +240,16 @@ def _collate(items: list[Sample]) -> Batch:
 
 def training_loader(data: Dataset, batches: EpochBatches, *, num_workers: int, pin_memory: bool) -> DataLoader:
     """A loader of `Batch`es of a map-style dataset of (clip, label); `set_epoch` it and `batches` before each pass."""
-    return DataLoader(data, batch_sampler=batches, collate_fn=_collate, **_worker_options(num_workers, pin_memory))
+    return DataLoader(data, batch_sampler=batches, collate_fn=_collate, **worker_options(num_workers, pin_memory))
 
 
-@dataclass
-class Views:
-    """All views of one video: uint8 (V, T, C, H, W), those of the first protocol first.
-
-    `counts`: views per protocol. A video that cannot be decoded has no views and an `error`.
-    """
-
-    index: int
-    clips: torch.Tensor | None
-    counts: tuple[int, ...]
-    error: str = ""
+def start_workers(loader: DataLoader) -> None:
+    """Start the worker processes of a loader whose workers live on, before its first pass asks for them."""
+    if loader.num_workers:
+        iter(loader)
 
 
-class EvaluationViews(_Videos):
-    """Every view that the protocols ask of a video, each needed frame decoded once: `data[i]` is its `Views`.
-
-    `table`: its rows, in the same order; worker processes do without it.
-    """
-
-    def __init__(
-        self,
-        table: pd.DataFrame,
-        classes: Sequence[str],
-        protocols: dict[str, Protocol],
-        *,
-        modality: str = "rgb",
-        timeout: float | None = 60.0,
-        backend: str = "auto",
-    ):
-        super().__init__(table, classes, modality=modality, timeout=timeout, backend=backend)
-        if len({(each.num_frames, each.crop_size) for each in protocols.values()}) != 1:
-            raise ValueError("protocols that are evaluated together share num_frames and crop_size, to share batches")
-        self.table, self.classes, self.protocols = table, list(classes), protocols
-
-    def __getstate__(self) -> dict:
-        return vars(self) | {"table": None}  # what a worker started anew is sent
-
-    def __getitem__(self, index: int) -> Views:
-        begin, end = self.segment(index)
-        windows = [begin + protocol.windows(end - begin) for protocol in self.protocols.values()]
-        needed = np.unique(np.concatenate([each.ravel() for each in windows]))
-        try:
-            frames = self.read(index, needed)
-        except VideoError as error:
-            return Views(index, None, (0,) * len(windows), error.reason)
-        views = [
-            self._cut(frames, np.searchsorted(needed, each), protocol)
-            for each, protocol in zip(windows, self.protocols.values())
-        ]
-        return Views(index, torch.cat(views), tuple(len(each) for each in views))
-
-    def pictures(self, video_ids: Sequence[str], count: int) -> list[np.ndarray]:
-        """`count` frames of each of these videos to look at: see `show.frames_of`."""
-        rows = self.table.set_index("video_id").loc[list(video_ids)]
-        return frames_of(rows, count, modality=self.modality, timeout=self.timeout, backend=self.backend)
-
-    @staticmethod
-    def _cut(frames: torch.Tensor, windows: np.ndarray, protocol: Protocol) -> torch.Tensor:
-        """Frames (N, C, H, W) and clips as places in them (K, T) -> views (K · num_crops, T, C, size, size).
-
-        The crops are made of each frame once, before clips that share frames are put together.
-        """
-        used, places = np.unique(windows, return_inverse=True)
-        if len(used) < len(frames):
-            frames = frames[torch.from_numpy(used)]
-        crops = protocol.crops(frames)
-        views = crops[:, torch.from_numpy(places.reshape(windows.shape))]  # (num_crops, K, T, C, size, size)
-        return views.transpose(0, 1).flatten(0, 1)
-
-
-def evaluation_loader(dataset: EvaluationViews, *, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """A loader of `Views`, one a video, in the table's order."""
-    return DataLoader(dataset, batch_size=None, **_worker_options(num_workers, pin_memory))
-
-
-def _worker_options(num_workers: int, pin_memory: bool) -> dict:
+def worker_options(num_workers: int, pin_memory: bool) -> dict:
     """Workers live through the whole run; a generator of its own keeps the loader off torch's global one, whose
     state is part of a checkpoint."""
     return {

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from actlib.datasets.clips import sampling
-from actlib.datasets.clips.transforms import eval_crops
+from actlib.datasets.clips import crops, sampling
 from actlib.datasets.vocabulary import AVERAGES, LOOPS, NUM_CROPS, ONE_CLIP, POSITIONS, PROTOCOLS
 
 # What one clip is called, and several.
@@ -39,7 +37,7 @@ class Protocol:
     - `dense`: `num_clips` clips, their starts evenly spread, going on at the beginning (action-recognition-pytorch).
     - `uniform`: `num_clips` clips of one frame from each of T segments; no stride (the same).
 
-    Each clip × `num_crops` crops of crop_size × crop_size pixels (see `transforms.eval_crops`) of the frames resized to
+    Each clip × `num_crops` crops of crop_size × crop_size pixels (see `crops.eval_boxes`) of the frames resized to
     `short_side`; a single one lies at `crop_position`. Raises ValueError for what does not go together.
     """
 
@@ -94,10 +92,11 @@ class Protocol:
             return sampling.dense_windows(*size, self.num_clips)
         return sampling.uniform_windows(n, self.num_frames, self.num_clips)
 
-    def crops(self, frames: torch.Tensor) -> torch.Tensor:
-        """The crops of each frame: uint8 (N, C, H, W) -> (num_crops, N, C, crop_size, crop_size)."""
+    def boxes(self, height: int, width: int) -> list[tuple[crops.Box, bool]]:
+        """Crops of frames of `height` × `width` pixels: boxes of the resized ones, and whether each is mirrored."""
         grid = self.kind in ("dense", "uniform")  # action-recognition-pytorch's places
-        return eval_crops(frames, self.short_side, self.crop_size, self.num_crops, self.crop_position, grid=grid)
+        resized = crops.scaled(height, width, self.short_side)
+        return crops.eval_boxes(*resized, self.crop_size, self.num_crops, self.crop_position, grid=grid)
 
     def __str__(self) -> str:
         clips = CLIP_WORDS[self.kind]

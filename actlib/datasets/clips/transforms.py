@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from actlib.datasets.clips import crops
-from actlib.datasets.vocabulary import CROPS, NUM_CROPS, POSITIONS
+from actlib.datasets.vocabulary import CROPS
 
 CROP_SCALES = (1.0, 0.8409, 0.7071, 0.5946, 0.5)  # 2^(-i/4): 3D-ResNets-PyTorch's and Efficient-3DCNNs'
 GREY = 128  # what erased boxes show; in optical flow it means no motion
@@ -158,35 +158,3 @@ def cut(clip: torch.Tensor, box: crops.Box) -> torch.Tensor:
     """The box (top, left, height, width) of every frame, a view."""
     top, left, height, width = box
     return clip[..., top : top + height, left : left + width]
-
-
-def eval_crops(
-    clip: torch.Tensor, short_side: int, crop_size: int, num_crops: int, position: str = "center", *, grid: bool = False
-) -> torch.Tensor:
-    """Resize the short side and cut `num_crops` views: (T, C, H, W) -> (num_crops, T, C, crop_size, crop_size).
-
-    1: the centre, or another of `POSITIONS` · 3: left, centre, right of a wide frame (top, centre, bottom of a tall
-    one) · 5: corners and centre · 10: those and their mirror images. With `grid`, more than one crop lie where
-    action-recognition-pytorch puts them, which may be up to three pixels from the edge. Raises ValueError for another
-    number or position, and for a crop that is larger than the resized frame.
-    """
-    if num_crops not in NUM_CROPS:
-        raise ValueError(f"num_crops is {num_crops}: expected one of {', '.join(map(str, NUM_CROPS))}")
-    if position not in POSITIONS:
-        raise ValueError(f"crop_position {position!r}: expected one of {', '.join(POSITIONS)}")
-    clip = resize_short_side(clip, short_side)
-    height, width = clip.shape[-2:]
-    if min(height, width) < crop_size:
-        raise ValueError(
-            f"crop_size {crop_size} is larger than the resized frame of {width}×{height}; raise short_side"
-        )
-    if num_crops == 1:
-        boxes = [crops.box_at(position, height, width, crop_size)]
-    elif num_crops == 3:
-        boxes = (crops.grid_three_boxes if grid else crops.three_boxes)(height, width, crop_size)
-    elif grid:
-        boxes = crops.grid_boxes(height, width, (crop_size, crop_size), crops.GRID_CORNERS)
-    else:
-        boxes = [crops.box_at(each, height, width, crop_size) for each in (*POSITIONS[1:], "center")]
-    views = torch.stack([cut(clip, box) for box in boxes])
-    return torch.cat([views, mirror(views)]) if num_crops == 10 else views

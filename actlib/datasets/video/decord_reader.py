@@ -60,9 +60,21 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
     distinct, places = distinct_frames(indices)
     with _opened(path) as reader:
         check_range(path, distinct, len(reader))
-        frames = reader.get_batch(distinct)
-    # A notebook may have set decord's torch bridge; then these are tensors.
-    return (frames.asnumpy() if hasattr(frames, "asnumpy") else np.asarray(frames))[places]
+        return _arrays(reader.get_batch(distinct))[places]
+
+
+def iter_frames(path: str | Path, distinct: np.ndarray) -> Iterator[np.ndarray]:
+    """As `pyav_reader.iter_frames`. Raises as `read_frames`."""
+    with _opened(path) as reader:
+        check_range(path, distinct, len(reader))
+        for number in distinct.tolist():
+            [frame] = _arrays(reader.get_batch([number]))
+            yield frame
+
+
+def _arrays(frames) -> np.ndarray:
+    """A notebook may have set decord's torch bridge; then these are tensors."""
+    return frames.asnumpy() if hasattr(frames, "asnumpy") else np.asarray(frames)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ Read without conversion: `00001_x.jpg`, `00001_y.jpg` (action-recognition-pytorc
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from actlib.datasets.errors import VideoError
-from actlib.datasets.video.info import VideoInfo, distinct_frames
+from actlib.datasets.video.info import VideoInfo, distinct_frames, stacked
 from actlib.datasets.video.numbered_pictures import Numbered, list_numbered, read_pictures, remembered, told_count
 from actlib.datasets.vocabulary import FLOW_STACK
 
@@ -40,16 +40,26 @@ def read_frames(folder: str | Path, indices: Sequence[int], *, stack: int = FLOW
     if stack < 1:
         raise ValueError(f"stack is {stack}: at least one pair makes an input")
     distinct, places = distinct_frames(indices)
+    return stacked(iter_frames(folder, distinct, stack=stack), len(distinct))[places]
+
+
+def iter_frames(folder: str | Path, distinct: np.ndarray, *, stack: int = FLOW_STACK) -> Iterator[np.ndarray]:
+    """The same for `distinct` numbers that ascend: each uint8 (H, W, 2·stack). Raises VideoError."""
     pairs = _find_pairs(folder)
     for index in (distinct[0], distinct[-1]):
         if not 0 <= index <= pairs.count:
             raise VideoError(folder, f"flow {index} does not exist: the folder has {pairs.count} pairs")
-    wanted = np.minimum(distinct[places][:, None] + np.arange(stack), pairs.count - 1)
-    needed, inverse = np.unique(wanted, return_inverse=True)
-    found = read_pictures(pairs.paths(needed.tolist()), mode="L", remedy=_REMEDY)
-    found = found.reshape(len(needed), 2, *found.shape[1:])
-    clip = found[inverse.reshape(wanted.shape)]  # (T, stack, 2, H, W)
-    return np.ascontiguousarray(clip.reshape(len(wanted), 2 * stack, *found.shape[2:]).transpose(0, 2, 3, 1))
+    wanted = np.minimum(distinct[:, None] + np.arange(stack), pairs.count - 1)
+    needed = np.unique(wanted)
+    pictures = read_pictures(pairs.paths(needed.tolist()), mode="L", remedy=_REMEDY)
+    coming = zip(needed.tolist(), zip(pictures, pictures))  # x and y of each pair
+    held: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for numbers in wanted.tolist():
+        held = {number: pair for number, pair in held.items() if number >= numbers[0]}
+        while numbers[-1] not in held:
+            number, pair = next(coming)
+            held[number] = pair
+        yield np.stack([picture for number in numbers for picture in held[number]], axis=-1)
 
 
 @remembered

@@ -8,13 +8,13 @@ Pairs of optical flow in the same folder are left alone.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from actlib.datasets.errors import VideoError
-from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames
+from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames, stacked
 from actlib.datasets.video.numbered_pictures import Numbered, list_numbered, read_pictures, remembered, told_count
 
 # What is looked for first where a file n_frames tells how many there are: then the folder need not be listed.
@@ -37,9 +37,14 @@ def read_frames(folder: str | Path, indices: Sequence[int]) -> np.ndarray:
     asked for, and for a frame that the folder does not have; ValueError for unusable indices.
     """
     distinct, places = distinct_frames(indices)
+    return stacked(iter_frames(folder, distinct), len(distinct))[places]
+
+
+def iter_frames(folder: str | Path, distinct: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames numbered `distinct`, which ascend: each uint8 (H, W, 3). Raises VideoError as `read_frames`."""
     frames = _find_frames(folder)
     check_range(folder, distinct, frames.count)
-    return read_pictures(frames.paths(distinct.tolist()), remedy=_REMEDY)[places]
+    yield from read_pictures(map(frames.path, distinct.tolist()), remedy=_REMEDY)
 
 
 @remembered

@@ -1,8 +1,9 @@
 """What all readers share: what is known of a video, and the checks of the arguments and of the file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 
@@ -29,6 +30,18 @@ def distinct_frames(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray | sl
         raise ValueError(f"indices must be a non-empty list of whole numbers, got {indices.tolist()!r}")
     distinct, places = np.unique(indices, return_inverse=True)
     return distinct, slice(None) if np.array_equal(distinct, indices) else places
+
+
+def stacked(frames: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """The next `count` of some frames of one shape, or as many as there are: (N, *shape), of none (0,)."""
+    found, number = np.empty(0, dtype=np.uint8), 0
+    for number, frame in enumerate(islice(frames, count), 1):
+        if number == 1:
+            if count == 1 and frame.flags.writeable:  # Pillow's arrays are not, and torch takes no such
+                return frame[None]
+            found = np.empty((count, *frame.shape), dtype=frame.dtype)
+        found[number - 1] = frame
+    return found[:number]
 
 
 def check_range(path: str | Path, distinct: np.ndarray, num_frames: int) -> None:

@@ -7,7 +7,7 @@ is there whole or not at all. A table's path is `<file>.lmdb/<video_id>`.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from actlib.datasets.errors import DataError, VideoError
-from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames
+from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames, stacked
 from actlib.datasets.video.numbered_pictures import decode_pictures
 
 MAX_KEY = 511  # bytes, LMDB's own limit
@@ -36,21 +36,32 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
     Raises VideoError for whatever is wrong with the file or the video, DataError without the extra `lmdb`.
     """
     distinct, places = distinct_frames(indices)
+    return stacked(iter_frames(path, distinct), len(distinct))[places]
+
+
+def iter_frames(path: str | Path, distinct: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames numbered `distinct`, which ascend: each uint8 (H, W, 3). Raises as `read_frames`."""
     with _reading(path) as (transaction, video_id):
         info = _record(path, transaction, video_id)
-        check_range(path, distinct, info.num_frames)
-        pictures = []
-        for index in distinct.tolist():
+    check_range(path, distinct, info.num_frames)
+    for frame in decode_pictures(_pictures(path, distinct, info), remedy=_REMEDY):
+        height, width = frame.shape[:2]
+        if (height, width) != (info.height, info.width):
+            sizes = f"{width}×{height} pixels, its record says {info.width}×{info.height}"
+            raise VideoError(path, f"frame {distinct[0]} has {sizes}; {_REMEDY}")
+        yield frame
+
+
+def _pictures(path, distinct: np.ndarray, info: VideoInfo) -> Iterator[tuple[str, bytes]]:
+    """The names and JPEGs of frames, each found in a transaction of its own: none stays open while nobody reads on, and
+    the file may be closed meanwhile for other ones."""
+    for index in distinct.tolist():
+        with _reading(path) as (transaction, video_id):
             data = transaction.get(_key(video_id, index))
-            if data is None:
-                raise VideoError(path, f"frame {index} of {info.num_frames} is missing from the file; {_REMEDY}")
-            pictures.append((f"{path}/{index:06d}", data))
-        found = decode_pictures(pictures, len(pictures), remedy=_REMEDY)
-    height, width = found.shape[1:3]
-    if (height, width) != (info.height, info.width):
-        sizes = f"{width}×{height} pixels, its record says {info.width}×{info.height}"
-        raise VideoError(path, f"frame {distinct[0]} has {sizes}; {_REMEDY}")
-    return found[places]
+            data = None if data is None else bytes(data)
+        if data is None:
+            raise VideoError(path, f"frame {index} of {info.num_frames} is missing from the file; {_REMEDY}")
+        yield f"{path}/{index:06d}", data
 
 
 def probe(path: str | Path) -> VideoInfo:

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,24 +94,22 @@ def told_count(folder: str, remedy: str) -> int | None:
     return int(text)
 
 
-def read_pictures(paths: Sequence[str], *, mode: str = "RGB", remedy: str) -> np.ndarray:
-    """The picture files, which are of one size: uint8 (N, H, W, 3), or (N, H, W) for `mode` "L". Raises VideoError,
-    naming the file, for one that is missing, damaged or of another size than the first."""
-    return decode_pictures(((path, _bytes_of(path, remedy)) for path in paths), len(paths), mode=mode, remedy=remedy)
+def read_pictures(paths: Iterable[str], *, mode: str = "RGB", remedy: str) -> Iterator[np.ndarray]:
+    """The picture files, which are of one size, one after another: each uint8 (H, W, 3), or (H, W) for `mode` "L".
+    Raises VideoError, naming the file, for one that is missing, damaged or of another size than the first."""
+    return decode_pictures(((path, _bytes_of(path, remedy)) for path in paths), mode=mode, remedy=remedy)
 
 
-def decode_pictures(pictures: Iterable[tuple[str, bytes]], count: int, *, mode: str = "RGB", remedy: str) -> np.ndarray:
-    """As `read_pictures`, from `count` pairs of a name, for the errors, and a picture's bytes."""
-    found = np.empty((0, 0, 0), dtype=np.uint8)
-    for place, (name, data) in enumerate(pictures):
+def decode_pictures(pictures: Iterable[tuple[str, bytes]], *, mode: str = "RGB", remedy: str) -> Iterator[np.ndarray]:
+    """As `read_pictures`, from pairs of a name, for the errors, and a picture's bytes."""
+    shape = None
+    for name, data in pictures:
         image = _decode(name, data, mode, remedy)
-        if place == 0:
-            found = np.empty((count, *image.shape), dtype=np.uint8)
-        elif image.shape != found.shape[1:]:
-            sizes = f"{image.shape[1]}×{image.shape[0]} pixels, others of its video {found.shape[2]}×{found.shape[1]}"
+        shape = shape or image.shape
+        if image.shape != shape:
+            sizes = f"{image.shape[1]}×{image.shape[0]} pixels, others of its video {shape[1]}×{shape[0]}"
             raise VideoError(name, f"has {sizes}; {remedy}")
-        found[place] = image
-    return found
+        yield image
 
 
 def _decode(name: str, data: bytes, mode: str, remedy: str) -> np.ndarray:

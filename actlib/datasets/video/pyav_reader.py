@@ -22,7 +22,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from actlib.datasets.errors import VideoError
 from actlib.datasets.video import time_limit
-from actlib.datasets.video.info import VideoInfo, check_file, check_range, distinct_frames
+from actlib.datasets.video.info import VideoInfo, check_file, check_range, distinct_frames, stacked
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -54,7 +54,40 @@ def read_frames(path: str | Path, indices: Sequence[int]) -> np.ndarray:
     indices.
     """
     distinct, places = distinct_frames(indices)
-    return _read_distinct(os.fspath(path), distinct)[places]
+    return stacked(iter_frames(path, distinct), len(distinct))[places]
+
+
+def iter_frames(path: str | Path, distinct: np.ndarray) -> Iterator[np.ndarray]:
+    """Decode the frames numbered `distinct`, which ascend without a repeat: each uint8 (H, W, 3), as soon as it is
+    there. Raises VideoError, where need be after the first frames."""
+    path, done = os.fspath(path), 0
+    status = check_file(path)
+    stamp = status.st_size, status.st_mtime_ns
+    index = _indices.get(path, stamp)
+    with _opened(path) as (container, stream):
+        fresh = index is None
+        if fresh:
+            index = _look_through(container, stream)
+            _indices.put(path, stamp, index)
+        if len(index.times):
+            check_range(path, distinct, len(index.times))
+            for frame in _decode_at(container, stream, distinct, index, rewind=fresh):
+                yield frame
+                done += 1
+            if done == len(distinct):
+                return
+    # A seek that lands too late leaves a frame unfound: then read on from the start, which needs no seek.
+    with _opened(path) as (container, stream):
+        if not len(index.times):
+            yield from _decode_counting(path, container, stream, distinct)
+            return
+        index = replace(index, keyframes=index.keyframes[:0])
+        for frame in _decode_at(container, stream, distinct[done:], index):
+            yield frame
+            done += 1
+    if done < len(distinct):
+        place = f"frame {distinct[done]} of {len(index.times)}"
+        raise VideoError(path, f"{place} cannot be decoded: the file is damaged or cut off")
 
 
 # ---- what the packets tell
@@ -192,40 +225,10 @@ def _opened(path):
         raise VideoError(path, f"{error.strerror}{hint}") from None
 
 
-def _read_distinct(path: str, distinct: np.ndarray) -> np.ndarray:
-    """`distinct`: ascending frame numbers."""
-    status = check_file(path)
-    stamp = status.st_size, status.st_mtime_ns
-    index = _indices.get(path, stamp)
-    with _opened(path) as (container, stream):
-        fresh = index is None
-        if fresh:
-            index = _look_through(container, stream)
-            _indices.put(path, stamp, index)
-        if len(index.times):
-            check_range(path, distinct, len(index.times))
-            frames, found = _decode_at(container, stream, distinct, index, rewind=fresh)
-            if found.all():
-                return frames
-    # A seek that lands too late leaves frames unfound: then read from the start, which needs no seek.
-    with _opened(path) as (container, stream):
-        if not len(index.times):
-            return _decode_counting(path, container, stream, distinct)
-        frames, found = _decode_at(container, stream, distinct, replace(index, keyframes=index.keyframes[:0]))
-    if found.all():
-        return frames
-    missing = distinct[np.flatnonzero(~found)[0]]
-    raise VideoError(path, f"frame {missing} of {len(index.times)} cannot be decoded: the file is damaged or cut off")
-
-
-def _decode_at(
-    container, stream, distinct: np.ndarray, index: _Index, rewind: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _decode_at(container, stream, distinct: np.ndarray, index: _Index, rewind: bool = False) -> Iterator[np.ndarray]:
     """Decode the frames numbered `distinct`, ascending, seeking to any key frame that saves decoding, and to the first
-    needed one in any case if `rewind`. Returns them, uint8 (T, H, W, 3), and which were found, bool (T,).
+    needed one in any case if `rewind`. Yields them, uint8 (H, W, 3), up to the first that is not found.
     """
-    clip = np.empty((len(distinct), 0, 0, 3), dtype=np.uint8)
-    found = np.zeros(len(distinct), dtype=bool)
     wanted = [int(index.times[number]) for number in distinct]
     to_rgb, only = _ToRGB(stream), frozenset(wanted)
     # Frames are compared by their times; where these do not ascend, by their numbers.
@@ -235,7 +238,7 @@ def _decode_at(
         return numbers.get(time, -1) if numbers else time
 
     frames, frame, reached = _decoded(container, stream, only), None, -1
-    for place, (number, target) in enumerate(zip(distinct.tolist(), wanted)):
+    for number, target in zip(distinct.tolist(), wanted):
         key = bisect_right(index.keyframes, number) - 1
         if key >= 0 and (rewind or index.keyframes[key] > max(reached, 0)):
             container.seek(int(index.seeks[key]), stream=stream)
@@ -243,28 +246,27 @@ def _decode_at(
         while frame is None or frame.pts is None or order(frame.pts) < order(target):
             frame = next(frames, None)
             if frame is None:
-                return clip, found
+                return
         reached = number
-        if frame.pts == target and not frame.is_corrupt:
-            image = to_rgb(frame)
-            if not clip.size:
-                clip = np.empty((len(distinct), *image.shape), dtype=np.uint8)
-            clip[place], found[place] = image, True
-    return clip, found
+        if frame.pts != target or frame.is_corrupt:
+            return
+        yield to_rgb(frame)
 
 
-def _decode_counting(path, container, stream, distinct: np.ndarray) -> np.ndarray:
+def _decode_counting(path, container, stream, distinct: np.ndarray) -> Iterator[np.ndarray]:
     """Decode from the start, counting: the way for streams whose packets bear no times."""
-    wanted = set(distinct.tolist())
-    found, to_rgb, count = [], _ToRGB(stream), 0
+    if distinct[0] < 0:
+        check_range(path, distinct, 0)
+    to_rgb, count, wanted = _ToRGB(stream), 0, iter(distinct.tolist())
+    number = next(wanted)
     for frame in _decoded(container, stream):
-        if count in wanted:
-            found.append(to_rgb(frame))
         count += 1
-        if len(found) == len(wanted):
-            break
+        if number == count - 1:
+            yield to_rgb(frame)
+            number = next(wanted, None)
+            if number is None:
+                return
     check_range(path, distinct, count)
-    return np.stack(found)
 
 
 def _decoded(container, stream, wanted: frozenset[int] = frozenset()) -> Iterator[av.VideoFrame]:

@@ -2,15 +2,18 @@
 video in an LMDB file. Everything that reads frames reads through here."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from actlib.datasets.errors import VideoError
 from actlib.datasets.video import flow_folders, frame_folders, lmdb_store, pyav_reader, time_limit
-from actlib.datasets.video.info import VideoInfo
+from actlib.datasets.video.info import VideoInfo, distinct_frames, stacked
 from actlib.datasets.vocabulary import MODALITIES, VIDEO_BACKENDS
+
+PIECE_BYTES = 4 << 20  # frames that are handed over together: a time limit costs some 50 µs a piece
 
 
 def read_frames(
@@ -31,10 +34,43 @@ def read_frames(
     unusable arguments.
     """
     path, reader = _reader_of(path, modality, backend)
+    return _within(timeout, path, reader.read_frames, path, indices)
+
+
+def iter_frames(
+    path: str | Path,
+    indices: Sequence[int],
+    *,
+    modality: str = "rgb",
+    timeout: float | None = None,
+    backend: str = "auto",
+) -> Iterator[np.ndarray]:
+    """The frames of `read_frames` while they are decoded, for videos of any length: uint8 (N, H, W, C), N from 1 on,
+    together those numbered `indices`, which ascend without a repeat. An array has at most PIECE_BYTES, or one frame.
+
+    `timeout`: seconds that each of them may take. Raises as `read_frames`, where need be after the first frames.
+    """
+    path, reader = _reader_of(path, modality, backend)
+    distinct, places = distinct_frames(indices)
+    if not isinstance(places, slice):
+        raise ValueError("indices must ascend without a repeat")
+    frames = reader.iter_frames(path, distinct)
+    while len(piece := _within(timeout, path, _next_piece, frames)):
+        yield piece
+
+
+def _next_piece(frames: Iterator[np.ndarray]) -> np.ndarray:
+    first = next(frames, None)
+    if first is None:
+        return np.empty(0, dtype=np.uint8)
+    return stacked(chain([first], frames), max(1, PIECE_BYTES // first.nbytes))
+
+
+def _within(timeout: float | None, path: str, read: Callable, *args) -> np.ndarray:
     if timeout is None:
-        return reader.read_frames(path, indices)
+        return read(*args)
     try:
-        return time_limit.within(timeout, path, reader.read_frames, path, indices)
+        return time_limit.within(timeout, path, read, *args)
     except TimeoutError as error:
         raise VideoError(path, f"{error}: the decoder hangs on this file, or the disk does") from None
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from atonce import eval_crops
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 from videofiles import frame_number, write_video
 
@@ -14,16 +15,15 @@ from actlib.datasets import own_videos as build
 from actlib.datasets import table
 from actlib.datasets.clips.loaders import (
     EpochBatches,
-    EvaluationViews,
     TrainingClips,
     _Paths,
     batch_sizes,
-    evaluation_loader,
     training_loader,
 )
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.streams import PURPOSES, stream
-from actlib.datasets.clips.transforms import eval_crops, train_transform
+from actlib.datasets.clips.transforms import train_transform
+from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare import probe as prepare
 
@@ -192,22 +192,6 @@ def test_an_undecodable_clip_is_replaced_and_named(motion_table, tmp_path):
         clips_of(found, max_replacements=3)[4]
 
 
-def test_all_views_of_a_video_come_from_one_decoding(tmp_path, monkeypatch):
-    from actlib.datasets.clips import loaders as module
-
-    found = numbered_table(tmp_path)
-    asked, read = [], module.read_frames
-    monkeypatch.setattr(
-        module, "read_frames", lambda path, numbers, **how: asked.append(numbers) or read(path, numbers, **how)
-    )
-    protocols = {"clip": Protocol("clip", **SIZE), "video": Protocol("views", **SIZE, num_clips=4, num_crops=3)}
-    views = EvaluationViews(found, ["run"], protocols)[0]
-    assert views.counts == (1, 12) and views.clips.shape == (13, 8, 3, 32, 32)
-    assert len(asked) == 1 and len(set(asked[0])) == len(asked[0])
-    needed = {number for protocol in protocols.values() for number in protocol.windows(40).ravel()}
-    assert set(asked[0].tolist()) == needed
-
-
 @pytest.mark.parametrize(
     ("options", "numbers"),
     [
@@ -255,26 +239,6 @@ def test_workers_started_anew_get_the_table_as_shared_memory(motion_table):
     again = pickle.loads(large_pickle)
     assert again.paths[2399] == large.paths[2399] == found["path"].iloc[-1]
     assert torch.equal(again.labels, large.labels) and again.segment(7) == large.segment(7)
-
-
-def test_views_hold_the_frames_of_their_windows(tmp_path):
-    found = numbered_table(tmp_path)
-    height = int(found["height"][0])
-    protocol = Protocol("video", 8, 2, height, height)
-    views = EvaluationViews(found, ["run"], {"video": protocol})[0]
-    whole = TrainingClips(
-        found, ["run"], num_frames=40, frame_stride=1, transform=train_transform("center", height, height)
-    )[0][0]
-    windows = protocol.windows(40)
-    assert len(windows) == 3
-    assert torch.equal(views.clips, whole[torch.from_numpy(windows)])
-
-
-def test_an_undecodable_video_has_no_views_but_a_reason(tmp_path):
-    found = numbered_table(tmp_path)
-    (tmp_path / "run" / "a.mp4").write_bytes(b"")
-    for views in evaluation_loader(EvaluationViews(found, ["run"], {"clip": Protocol("clip", **SIZE)}), num_workers=1):
-        assert views.clips is None and views.counts == (0,) and "0 bytes" in views.error
 
 
 def test_what_does_not_fit_is_named(motion_table):

@@ -1,13 +1,11 @@
 """Evaluation protocols: the views of each reference, under names that tell them apart."""
 
-
 import numpy as np
 import pytest
-import torch
 
 from actlib.datasets.clips import sampling
+from actlib.datasets.clips.crops import eval_boxes
 from actlib.datasets.clips.protocol import Protocol
-from actlib.datasets.clips.transforms import eval_crops
 from actlib.datasets.vocabulary import PROTOCOLS
 
 HARA = (16, 1, 128, 112)
@@ -75,13 +73,13 @@ def test_windows_are_those_of_the_rule(n):
 
 
 def test_crops_are_of_the_protocols_places():
-    columns = torch.arange(83, dtype=torch.uint8).repeat(2, 3, 40, 1)  # a pixel's value is its column
     for kind, places in (("views", [0, 22, 43]), ("dense", [0, 40, 20]), ("uniform", [0, 40, 20])):
-        crops = Protocol(kind, 8, 2, 40, 40, 2, 3).crops(columns)
-        assert crops.shape == (3, 2, 3, 40, 40) and crops[:, 0, 0, 0, 0].tolist() == places
-    corner = Protocol("video", 8, 2, 40, 32, crop_position="bottom_right").crops(columns)
-    assert torch.equal(corner, columns[None, :, :, 8:, 51:])
-    assert torch.equal(Protocol("clip", 8, 2, 40, 32).crops(columns), eval_crops(columns, 40, 32, 1))
+        boxes = Protocol(kind, 8, 2, 40, 40, 2, 3).boxes(40, 83)
+        assert boxes == [((0, place, 40, 40), False) for place in places]
+        assert Protocol(kind, 8, 2, 40, 40, 2, 3).boxes(80, 166) == boxes  # of the resized frame
+    corner = Protocol("video", 8, 2, 40, 32, crop_position="bottom_right").boxes(40, 83)
+    assert corner == [((8, 51, 32, 32), False)]
+    assert Protocol("clip", 8, 2, 40, 32).boxes(40, 83) == eval_boxes(40, 83, 32, 1)
 
 
 def test_a_crop_that_is_larger_than_the_frame_is_found_before_any_video_is_read():

@@ -4,11 +4,13 @@ import pickle
 
 import pytest
 import torch
+from atonce import eval_crops
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
 from actlib.datasets.clips import crops
-from actlib.datasets.clips.transforms import CROPS, NUM_CROPS, crop_resize, eval_crops, mirror, train_transform
+from actlib.datasets.clips.transforms import crop_resize, mirror, train_transform
+from actlib.datasets.vocabulary import CROPS, NUM_CROPS
 
 HEIGHT, WIDTH = 60, 90
 SCALES = (1.0, 0.875, 0.75, 0.66)  # action-recognition-pytorch's

@@ -247,10 +247,10 @@ def test_a_replaced_file_is_looked_at_anew(tmp_path):
 def test_counting_reads_what_bears_no_times(make):
     path = make("plain.mp4")
     with pyav_reader._opened(path) as (container, stream):
-        frames = pyav_reader._decode_counting(path, container, stream, np.array([3, 31]))
+        frames = list(pyav_reader._decode_counting(path, container, stream, np.array([3, 31])))
     assert [frame_number(frame) for frame in frames] == [3, 31]
     with pyav_reader._opened(path) as (container, stream), pytest.raises(VideoError, match="frame 32 does not exist"):
-        pyav_reader._decode_counting(path, container, stream, np.array([3, 32]))
+        list(pyav_reader._decode_counting(path, container, stream, np.array([3, 32])))
 
 
 def test_errors_survive_pickling():

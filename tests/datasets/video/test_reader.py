@@ -1,12 +1,13 @@
 """One way to read frames, whatever a table's path names."""
 
+import contextlib
 import os
 import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
-from videofiles import frame_image, frame_number, write_video
+from videofiles import frame_image, frame_number, write_missing_frames, write_video
 
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video import lmdb_store, pyav_reader, reader
@@ -44,6 +45,58 @@ def test_a_disk_that_does_not_answer_costs_one_clip(tmp_path):
     os.mkfifo(tmp_path / "00002.jpg")
     with pytest.raises(VideoError, match="no answer within 0.5 s"):
         reader.read_frames(tmp_path, [0, 1], timeout=0.5)
+    os.close(os.open(tmp_path / "00002.jpg", os.O_WRONLY))  # lets the waiting thread go
+
+
+@pytest.mark.parametrize("timeout", [None, 30])
+def test_a_video_of_any_length_comes_in_pieces(tmp_path, monkeypatch, timeout):
+    """The frames of `read_frames`, of each kind of path, in pieces that are bounded whatever is asked for."""
+    pictures = [frame_image(number, 64, 48) for number in range(40)]
+    kinds = {"v.mp4": {}, "frames": {}, "flow": {"modality": "flow"}}
+    write_video(tmp_path / "v.mp4", 40, 64, 48)
+    (tmp_path / "frames").mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "frames" / f"{number:05d}.png")
+    write_pairs(tmp_path / "flow", 40)
+    if "decord" in reader.installed_backends():
+        kinds |= {"./v.mp4": {"backend": "decord"}}
+    with contextlib.suppress(DataError), lmdb_store.Writer(tmp_path / "v.lmdb") as writer:
+        jpegs = [(tmp_path / "frames" / f"{number:05d}.png").read_bytes() for number in range(40)]
+        writer.add("v", reader.VideoInfo(40, 0.0, 64, 48), jpegs)
+        kinds |= {"v.lmdb/v": {}}
+    for name, how in kinds.items():
+        for numbers in (range(40), range(1, 40, 3), [5]):
+            whole = reader.read_frames(tmp_path / name, numbers, **how)
+            for bound in (1, 3 * whole[0].nbytes, 1 << 30):
+                monkeypatch.setattr(reader, "PIECE_BYTES", bound)
+                pieces = list(reader.iter_frames(f"{tmp_path}/{name}", numbers, timeout=timeout, **how))
+                assert np.array_equal(np.concatenate(pieces), whole), name
+                assert max(map(len, pieces)) == min(max(1, bound // whole[0].nbytes), len(whole)), name
+    for wrong in ([3, 2], [2, 2], []):
+        with pytest.raises(ValueError, match="indices must"):
+            list(reader.iter_frames(tmp_path / "v.mp4", wrong))
+
+
+def test_what_breaks_off_in_the_middle_gives_its_beginning_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "PIECE_BYTES", 1)
+    path, seen = write_missing_frames(tmp_path / "missing.avi", num_frames=20, num_missing=40), []
+    with pytest.raises(VideoError, match="frame 30 of 60 cannot be decoded"):
+        for [frame] in reader.iter_frames(path, [0, 18, 30], timeout=30):
+            seen.append(frame_number(frame))
+    assert seen == [0, 18]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_disk_that_stops_answering_in_the_middle(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "PIECE_BYTES", 1)
+    for number in (1, 3):
+        Image.fromarray(frame_image(number, 64, 48)).save(tmp_path / f"{number:05d}.jpg")
+    os.mkfifo(tmp_path / "00002.jpg")
+    seen = []
+    with pytest.raises(VideoError, match="no answer within 0.5 s"):
+        for [frame] in reader.iter_frames(tmp_path, range(3), timeout=0.5):
+            seen.append(frame_number(frame))
+    assert seen == [1]
     os.close(os.open(tmp_path / "00002.jpg", os.O_WRONLY))  # lets the waiting thread go
 
 
