@@ -174,3 +174,32 @@ def write_missing_frames(path, num_frames: int = 20, num_missing: int = 200) -> 
             packet.duration = 1
             container.mux(packet)
     return Path(path)
+
+
+def write_long_video(path, num_frames: int, width: int, height: int, *, fps: int = 25, second: int = 100) -> Path:
+    """H.264 of `num_frames` frames, any number of them, in little time: `second` frames are encoded, the rest are their
+    packets again and again, each time beginning with a key frame."""
+    path = Path(path)
+    source = write_video(
+        path.with_name(f"part-{path.name}"),
+        second,
+        width,
+        height,
+        fps=fps,
+        gop=second // 2,
+        options={"preset": "ultrafast", "crf": "45"},
+    )
+    with av.open(str(source)) as part, av.open(str(path), "w") as container:
+        stream = part.streams.video[0]
+        target = container.add_stream_from_template(stream)
+        packets = [packet for packet in part.demux(stream) if packet.size]
+        length = sum(packet.duration for packet in packets)
+        for number in range(num_frames):
+            round_, place = divmod(number, second)
+            packet = av.Packet(bytes(packets[place]))
+            packet.pts, packet.dts = (each + round_ * length for each in (packets[place].pts, packets[place].dts))
+            packet.duration, packet.is_keyframe = packets[place].duration, packets[place].is_keyframe
+            packet.stream, packet.time_base = target, stream.time_base
+            container.mux(packet)
+    source.unlink()
+    return path

@@ -68,7 +68,7 @@ def score_views(
     loader = evaluation_loader(data, num_workers=num_workers) if loader is None else loader
     execution = execution or Execution()
     totals = _Totals(list(data.protocols.values()), len(data), len(data.classes), device)
-    batches = _Batches(batch_size, pinned=device.type == "cuda")
+    batches = _Batches(batch_size, device)
     views, errors = np.zeros((len(data.protocols), len(data)), dtype=np.int64), [""] * len(data)
     folded = None
 
@@ -130,13 +130,13 @@ Owner = tuple[int, int, int]  # (protocol, video, place in the batch), of one vi
 class _Batches:
     """Puts the views of successive chunks together to batches, in memory that is used again and again.
 
-    Pinned, for a CUDA device, there are two: one is filled while the other one is still being copied.
+    For a CUDA device it is pinned, and there are two: one is filled while the other one is still being copied.
     """
 
-    def __init__(self, size: int, *, pinned: bool):
-        self.size, self.count, self._pinned = size, 0, pinned
+    def __init__(self, size: int, device: torch.device):
+        self.size, self.count, self._device = size, 0, device
         self._memory: list[torch.Tensor] = []
-        self._events = [torch.cuda.Event() for _ in range(2)] if pinned else []
+        self._events = [torch.cuda.Event() for _ in range(2)] if device.type == "cuda" else []
         self._owners: list[Owner] = []
 
     def of(self, chunk: Chunk) -> Iterator[tuple[torch.Tensor, list[Owner]]]:
@@ -165,7 +165,7 @@ class _Batches:
     def copied(self) -> None:
         """The last batch's copy to the device is asked for: go on with the other memory."""
         if self._events:
-            self._events[0].record()
+            self._events[0].record(torch.cuda.current_stream(self._device))  # which may not be the current device's
             self._events.reverse()
             self._memory.reverse()
 
@@ -173,7 +173,7 @@ class _Batches:
         """Of the order in memory that chunks have, which is the network's where channels are last."""
         frames, channels, height, width = clips.shape[1:]
         shape = self.size, frames, height, width, channels
-        return torch.empty(shape, dtype=clips.dtype, pin_memory=self._pinned).permute(0, 1, 4, 2, 3)
+        return torch.empty(shape, dtype=clips.dtype, pin_memory=bool(self._events)).permute(0, 1, 4, 2, 3)
 
 
 class _Totals:
