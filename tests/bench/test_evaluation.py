@@ -35,7 +35,7 @@ LARGE = {"num_frames": 32, "frame_stride": 2, "short_side": 256, "crop_size": 25
 WINDOWS, VIEWS = Protocol("video", **SMALL), Protocol("views", **LARGE, num_clips=10, num_crops=3)
 TENTH = Protocol("video", **SMALL, step=160)
 HOW = {"mean": [0.45], "std": [0.225], "device": torch.device("cpu")}
-REAL = Path(os.environ.get("ACTLIB_REAL_VIDEOS", "/work/shared/real/bridge/videos"))
+REAL = os.environ.get("ACTLIB_REAL_VIDEOS", "")  # a folder of videos; without it those comparisons are skipped
 
 
 class Small(nn.Module):
@@ -160,9 +160,9 @@ def test_ten_clips_three_crops_beside_pytorch_resnet3d(tmp_path, model, count, f
     extracted to JPEG before, which is not counted; here they are read from these JPEGs, and from the videos."""
     from PIL import Image
 
-    videos = sorted(REAL.rglob("*.mp4"))[:count]
-    if not videos:
-        pytest.skip(f"no real videos in {REAL} (ACTLIB_REAL_VIDEOS)")
+    if not REAL:
+        pytest.skip("ACTLIB_REAL_VIDEOS names no folder of videos")
+    videos = sorted(Path(REAL).rglob("*.mp4"))[:count]
     for video in videos:
         (tmp_path / video.stem).mkdir()
         pictures = (frame for piece in iter_frames(video, range(probe(video).num_frames)) for frame in piece)
