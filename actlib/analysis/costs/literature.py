@@ -15,6 +15,7 @@ import pandas as pd
 from actlib.analysis.costs.counting_rules import COUNTING_RULES, count_as
 from actlib.analysis.costs.flops import executed_steps, num_params, on_meta
 from actlib.models import ModelError, format_spec, parse_spec
+from actlib.progress import progress
 
 COLUMNS = (
     "network", "spec", "dataset", "num_classes", "num_frames", "crop_size", "protocol", "top1", "top5",
@@ -72,6 +73,7 @@ def compare_published(figures: pd.DataFrame, measured: pd.DataFrame | None = Non
     clips_per_s: of `measured` (columns model and clips_per_s), by network; missing where it was not measured.
     """
     asked = figures[["spec", "num_classes", "num_frames", "crop_size", "counts"]].itertuples(index=False)
+    asked = progress(asked, total=len(figures), desc="published figures")
     rows = figures.join(pd.DataFrame([_ours(*row) for row in asked], index=figures.index, columns=OURS))
     rows["ratio"] = rows["gmacs"] / rows["gmacs_published"]
     rows["ratio_same_rule"] = rows["gmacs_same_rule"] / rows["gmacs_published"]

@@ -53,11 +53,13 @@ class NetworkExplorer:
         self.widget = ipywidgets.VBox([controls, self.message, self.table, self.image])
         for name in ("picked", "typed", "frames", "size", "message", "table", "image"):
             getattr(self, name).add_class(f"actlib-{name}")
+        interactive = is_interactive() if interactive is None else interactive
+        if interactive:
+            IPython.display.display(self.widget)  # first, so that it says that it counts
         self.update()
         for control in (self.picked, self.typed, self.frames, self.size):
             control.observe(lambda change: self.update(), names="value")
-        if is_interactive() if interactive is None else interactive:
-            IPython.display.display(self.widget)
+        if interactive:
             return
         IPython.display.display(IPython.display.HTML(self.message.value + self.table.value))
         if self.image.value:
