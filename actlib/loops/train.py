@@ -35,7 +35,7 @@ class TrainingError(RuntimeError):
 
 def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     """Train `job.model` on `job.train_data`, yielding one row an epoch; a resumed run yields the finished epochs' rows
-    first. `progress(iterable, total=…, desc=…)` wraps the batches of an epoch.
+    first. `progress(iterable, total=…, desc=…)` wraps the batches of an epoch, and then the videos of its validation.
 
     Checkpoints lie in `run_dir`/checkpoints: last.pt after every epoch, and every `checkpoint_minutes` inside one;
     best.pt (highest val_top1, of equal ones the first); epoch_NNNN.pt every `checkpoint_every` epochs. Raises
@@ -47,7 +47,7 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
         begin = time.perf_counter()
         with job.execution.switched():
             trained = _train_epoch(job, epoch, progress)
-        row = {"epoch": epoch + 1, **trained, **_validate(job)}
+        row = {"epoch": epoch + 1, **trained, **_validate(job, progress)}
         row["seconds"] = round(time.perf_counter() - begin, 2)
         if job.plateau:
             job.plateau.step(row["val_loss"])
@@ -186,8 +186,8 @@ def _require_finite(job: Job, losses: list[torch.Tensor], epoch: int, number: in
             )
 
 
-def _validate(job: Job) -> dict:
-    scores = evaluate(job)["clip"]
+def _validate(job: Job, progress: Callable | None) -> dict:
+    scores = evaluate(job, progress)["clip"]
     failed = [(path, error) for path, error in zip(scores.paths, scores.errors) if error]
     job.note_failures(failed, "validation")
     return {

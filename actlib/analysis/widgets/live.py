@@ -38,11 +38,13 @@ class LiveCurves:
         return pd.DataFrame(self.rows)
 
     def progress(self, items: Iterable, *, total: int, desc: str = "") -> Iterator:
-        """Iterate over the batches of an epoch and show how far it is; for `loops.train`'s `progress`."""
+        """Iterate over the batches of an epoch, or the videos of its validation, and show how far it is; for
+        `loops.train`'s `progress`."""
         if not self.interactive:
             yield from progress(items, total=total, desc=desc)
             return
         self.batches.max, self.batches.value = total, 0
+        self.batches.description = "batches" if desc.startswith("epoch") else "validation"
         for item in items:
             yield item
             self.batches.value += 1
