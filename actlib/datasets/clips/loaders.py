@@ -277,7 +277,7 @@ class EvaluationViews(_Videos):
 
     def __getitem__(self, index: int) -> Views:
         begin, end = self.segment(index)
-        windows = [begin + protocol.windows(end - begin) for protocol in self.protocols.values()]
+        windows = [begin + protocol.windows(end - begin, index) for protocol in self.protocols.values()]
         needed = np.unique(np.concatenate([each.ravel() for each in windows]))
         try:
             frames = self.read(index, needed)

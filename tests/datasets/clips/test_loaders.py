@@ -26,6 +26,7 @@ from actlib.datasets.clips.streams import PURPOSES, stream
 from actlib.datasets.clips.transforms import eval_crops, train_transform
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.prepare import probe as prepare
+from actlib.datasets.vocabulary import ORDERS
 
 SIZE = {"num_frames": 8, "frame_stride": 2, "short_side": 40, "crop_size": 32}
 
@@ -268,6 +269,16 @@ def test_views_hold_the_frames_of_their_windows(tmp_path):
     windows = protocol.windows(40)
     assert len(windows) == 3
     assert torch.equal(views.clips, whole[torch.from_numpy(windows)])
+
+
+def test_views_of_other_orders_hold_the_same_frames(tmp_path):
+    found = pd.concat([numbered_table(tmp_path)] * 2, ignore_index=True)
+    orders = {order: Protocol("clip", **SIZE, order=order) for order in ORDERS}
+    first, second = EvaluationViews(found, ["run"], orders)
+    forward, backwards, shuffled, frozen = first.clips
+    assert torch.equal(backwards, forward.flip(0)) and torch.equal(frozen, forward[4].expand_as(forward))
+    assert torch.equal(shuffled.flatten(1).sort(0).values, forward.flatten(1).sort(0).values)
+    assert not torch.equal(shuffled, second.clips[2]) and torch.equal(forward, second.clips[0])
 
 
 def test_an_undecodable_video_has_no_views_but_a_reason(tmp_path):
