@@ -21,7 +21,7 @@ def all_views(data, index) -> list[torch.Tensor]:
     found = []
     for protocol in data.protocols.values():
         how = protocol.short_side, protocol.crop_size, protocol.num_crops, protocol.crop_position
-        windows = begin + protocol.windows(end - begin)
+        windows = begin + protocol.windows(end - begin, index)
         needed, places = np.unique(windows, return_inverse=True)
         frames = as_clip(read_frames(data.paths[index], needed, modality=data.modality, backend=data.backend))
         crops = eval_crops(frames, *how, grid=protocol.kind in ("dense", "uniform"))

@@ -143,6 +143,13 @@ def test_the_demo_at_its_smallest(root, tmp_path):
     for folder in folders:
         assert json.loads((folder / "status.json").read_text())["state"] == "done"
         assert (folder / "notebook.ipynb").is_file() and not (folder / "notebook.running.ipynb").exists()
+    accuracy = tmp_path / "demo" / "accuracy_tam_resnet18"
+    with open(accuracy / "order.csv", encoding="utf-8") as file:
+        orders = {row["order"]: float(row["top1"]) for row in csv.DictReader(file)}
+    assert list(orders) == ["forward", "reversed", "shuffled", "frozen"] and (accuracy / "order.png").is_file()
+    numbers = json.loads((accuracy / "result.json").read_text())["numbers"]
+    assert [numbers[name]["value"] for name in ("video_top1", "reversed_top1")] == pytest.approx([*orders.values()][:2])
+    assert numbers["frozen_top1"]["protocol"] == numbers["video_top1"]["protocol"] + ", one frame repeated"
     compare = tmp_path / "demo" / "compare"
     for name in ("accuracy_vs_macs", "accuracy_vs_params", "accuracy_vs_speed"):
         assert (compare / f"{name}.png").stat().st_size > 10_000

@@ -88,23 +88,31 @@ def find_dataset(name: str) -> Dataset:
     raise ValueError(f"no data set {name!r}; {hint}{', '.join(known)}")
 
 
-_MIRRORED = re.compile(
-    r"(?:(?<![A-Za-z])(?:left|right|(?:counter[-_ ]?)?clockwise)|Left|Right|Counter[-_ ]?[Cc]lockwise|Clockwise)"
-    r"(?![a-z])"
-)
-_TWIN = {"left": "right", "right": "left", "counterclockwise": "clockwise", "clockwise": "counterclockwise"}
+_MIRROR = (("counterclockwise", "clockwise"), ("left", "right"))
+_BACKWARDS = (
+    *_MIRROR, ("up", "down"), ("in", "out"), ("forward", "backward"), ("grow", "shrink"), ("opening", "closing"),
+)  # fmt: skip
 
 
 def mirrored_name(name: str) -> str:
     """What a mirrored video of class `name` shows: the name with left and right, clockwise and counterclockwise
     exchanged wherever they are words of their own; the name itself if it has none of them."""
+    return _exchange(name, _MIRROR)
+
+
+def _exchange(name: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    """`name` with the words of each pair exchanged, where they are words of their own, in its case and spelling."""
+    twins = dict(pairs) | {other: one for one, other in pairs}
+    lower, upper = "|".join(twins), "|".join(map(str.capitalize, twins))
+    lower = lower.replace("counter", "counter[-_ ]?")
+    upper = upper.replace("Counterclockwise", "Counter[-_ ]?[Cc]lockwise")
 
     def twin(match: re.Match) -> str:
         word = match.group(0)
-        other = _TWIN[re.sub("[-_ ]", "", word.lower())]
+        other = twins[re.sub("[-_ ]", "", word.lower())]
         return other.capitalize() if word[0].isupper() else other
 
-    return _MIRRORED.sub(twin, name)
+    return re.sub(rf"(?:(?<![A-Za-z])(?:{lower})|{upper})(?![a-z])", twin, name)
 
 
 def mirrored_names(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
@@ -123,6 +131,13 @@ def mirrored_names(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) 
             underscores = "_" in name and " " not in name
             found[name] = spelled.get(plain_name(other), other.replace(" ", "_") if underscores else other)
     return found
+
+
+def backwards_names(classes: list[str]) -> dict[str, str]:
+    """The class that a video of a class shows when it is played backwards, where that is another one: guessed from the
+    words in the names (left and right, up and down, opening and closing, …) where both are in `classes`."""
+    twins = {name: _exchange(name, _BACKWARDS) for name in classes}
+    return {name: twin for name, twin in twins.items() if twin != name and twin in twins}
 
 
 def plain_name(name: str) -> str:

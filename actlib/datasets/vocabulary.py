@@ -29,3 +29,4 @@ POSITIONS = ("center", "top_left", "top_right", "bottom_left", "bottom_right")
 ONE_CLIP = ("clip", "begin", "video")
 PROTOCOLS = (*ONE_CLIP, "even", "views", "dense", "uniform")
 AVERAGES = ("softmax", "logits")
+ORDERS = ("forward", "reversed", "shuffled", "frozen")  # of the frames in a clip; frozen: one frame, repeated

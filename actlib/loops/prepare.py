@@ -4,6 +4,7 @@ All that can be wrong with the parameters is found here, before any long work.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -301,7 +302,8 @@ def evaluation_network(
 
 def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str, Protocol]:
     """The protocols that `p` names: `clip` always, which is the centre clip and crop, and `video` unless they name no
-    more than that. Raises DataError for ten crops, of which five are mirrored, where a mirrored class is another."""
+    more than that; then the last of them in every order of `p.order_check`, by that name. Raises DataError for ten
+    crops, of which five are mirrored, where a mirrored class is another."""
     if p.num_crops == 10 and info.mirrored:
         raise DataError(
             f"num_crops: 10: five of them are mirrored, and a mirrored {sorted(info.mirrored)[0]!r} is another class "
@@ -313,4 +315,5 @@ def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str,
     protocols = {"clip": Protocol("clip", **size)}
     if p.protocol != "clip" or p.num_crops > 1 or p.crop_position != "center":
         protocols["video"] = Protocol(p.protocol, **size, **views, average=p.average, step=p.window_step)
-    return protocols
+    last = protocols.get("video", protocols["clip"])
+    return protocols | {order: replace(last, order=order) for order in p.order_check}

@@ -52,6 +52,9 @@ class VideoAccuracyParams(DeviceParams):
     crop_position: Literal[*vocabulary.POSITIONS] = Group.views("center", "where a single crop lies: {}")
     window_step: int = Group.views(0, "protocol video: frames from one clip to the next; 0: a clip's length", ge=0)
     average: Literal[*vocabulary.AVERAGES] = Group.views("softmax", "what is averaged over the views: {}")
+    order_check: list[Literal[*vocabulary.ORDERS[1:]]] = Group.views(
+        [], "also with the frames of every clip reversed, shuffled, frozen (one repeated)"
+    )
     worst: int = Group.run(6, "wrongly classified videos to show", ge=0)
     num_workers: int = Group.run(2, "processes that decode", ge=0)
     video_backend: Backend = Group.run("auto", "what decodes video files: {}; auto: pyav")

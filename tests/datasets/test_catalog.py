@@ -9,10 +9,17 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from actlib.datasets.catalog import Dataset, find_dataset, list_datasets, mirrored_name, mirrored_names
+from actlib.datasets.catalog import (
+    Dataset,
+    backwards_names,
+    find_dataset,
+    list_datasets,
+    mirrored_name,
+    mirrored_names,
+)
 from actlib.datasets.clips import sampling
 from actlib.datasets.lists.annotations import _READERS
-from actlib.datasets.vocabulary import SUBSETS
+from actlib.datasets.vocabulary import LABEL_SETS, SUBSETS
 
 NAMES = [
     "kinetics400", "kinetics600", "kinetics700", "mini_kinetics", "ucf101", "hmdb51", "activitynet", "jester",
@@ -141,6 +148,20 @@ def test_pairs_of_jester_in_both_spellings():
         found = mirrored_names([*classes, f"Thumb{space}Up"], pairs)
         assert len(found) == 6 and set(found) == set(classes)
         assert all(found[found[name]] == name for name in found)
+
+
+def test_what_a_class_shows_when_it_is_played_backwards():
+    motion = dict(zip(LABEL_SETS["motion"][::2], LABEL_SETS["motion"][1::2]))
+    both_ways = motion | {other: one for one, other in motion.items()}
+    assert backwards_names(list(LABEL_SETS["motion"])) == both_ways
+    assert backwards_names([*LABEL_SETS["motion_finetune"], "left", "Lifting something up"]) == {}  # no twin is there
+    for one, other in [
+        ("Pushing something from left to right", "Pushing something from right to left"),
+        ("Opening something", "Closing something"),
+        ("Zooming_In_With_Full_Hand", "Zooming_Out_With_Full_Hand"),
+        ("Rolling Hand Backward", "Rolling Hand Forward"),
+    ]:
+        assert backwards_names([one, other, "Thumb Up"]) == {one: other, other: one}
 
 
 def test_it_is_imported_in_no_time():

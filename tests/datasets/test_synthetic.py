@@ -26,7 +26,7 @@ from actlib.datasets.synthetic import (
 MOTION = LABEL_SETS["motion"]
 OPPOSITE = {"left": "right", "up": "down", "clockwise": "counterclockwise", "grow": "shrink"}
 STATE = ("x", "y", "angle", "diameter")
-FRAMES = (0, 7, 31)
+FRAMES = (0, 7, 16, 31)  # a spec gives the state in the middle
 COUNTS = {"training": 4, "validation": 1}
 
 
@@ -166,7 +166,7 @@ def test_the_drawing_follows_the_trajectory(kind, interior, monkeypatch):
     monkeypatch.setattr(synthetic, "INTERIORS", (interior,))
     monkeypatch.setattr(synthetic, "NOISE", 0.0)
     monkeypatch.setattr(synthetic, "_background", lambda rng: np.full((3, HEIGHT, WIDTH), 128, np.float32))
-    spec = MotionSpec("right", 7, x=150.25, y=3.5, angle=1.0, size=0.5, vx=3.0, spin=0.1, growth=0.02)
+    spec = MotionSpec("right", 7, x=150.25, y=3.5, angle=1.0, size=0.8, vx=3.0, spin=0.1, growth=0.01)
     state = trajectory(spec)
     image = render(spec).astype(float) - 128
     shape = np.abs(image).max(axis=-1) > 20
@@ -180,7 +180,7 @@ def test_the_drawing_follows_the_trajectory(kind, interior, monkeypatch):
     dy = (np.arange(HEIGHT) - state["y"][:, None] + HEIGHT / 2) % HEIGHT - HEIGHT / 2
     light = image.mean(axis=-1)
     turn = np.angle(np.einsum("thw,tw->t", light, dx) + 1j * np.einsum("thw,th->t", light, dy))
-    assert np.diff(np.unwrap(turn)) == pytest.approx(0.1, abs=0.05)
+    assert np.ptp(np.unwrap(turn) - 0.1 * np.arange(NUM_FRAMES)) < 0.25  # of 3.1 rad in all
 
 
 def test_the_paths_for_fine_tuning_differ_in_kind():
@@ -195,8 +195,8 @@ def test_the_paths_for_fine_tuning_differ_in_kind():
 
     for seed in range(20):
         zigzag, bounce = path("zigzag", seed), path("bounce", seed)
-        assert np.hypot(*(zigzag[:, -1] - zigzag[:, 0])) > 40  # it gets somewhere; bounce only up and down
-        assert np.ptp(bounce[0]) < 25 < np.ptp(bounce[1])
+        assert np.hypot(*(zigzag[:, -1] - zigzag[:, 0])) > 20  # it gets somewhere; bounce only up and down
+        assert np.ptp(bounce[0]) < 12.5 < np.ptp(bounce[1])
         assert turning("orbit", seed) == 1  # round
         assert 0.6 < turning("zigzag", seed) < 1  # straight but for the corners
         assert turning("shake", seed) < 0.5
@@ -212,7 +212,7 @@ def test_the_table_and_the_files(dataset):
     assert len(table) == 8 * 5 and table.video_id.is_unique
     row = table.set_index("video_id").loc["left_training_0003"]
     assert (row.path, row.label, row.subset) == (str(root / "left/left_training_0003.mp4"), "left", "training")
-    assert (row.start, row.end, row.num_frames, row.fps, row.width, row.height) == (0, 32, 32, 16.0, 128, 128)
+    assert (row.start, row.end, row.num_frames, row.fps, row.width, row.height) == (0, 32, 32, 16.0, 64, 64)
     assert sorted(table.path) == sorted(str(path) for path in root.glob("*/*"))
     assert json.loads((root / "synthetic.json").read_text())["seed"] == 5
 
@@ -223,7 +223,7 @@ def test_a_file_holds_what_was_rendered(dataset):
         with av.open(path) as container:
             stream = container.streams.video[0]
             assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
-            assert (stream.width, stream.height, stream.average_rate, stream.frames) == (128, 128, 16, 32)
+            assert (stream.width, stream.height, stream.average_rate, stream.frames) == (64, 64, 16, 32)
             frames = list(container.decode(stream))
         assert [frame.key_frame for frame in frames] == [index % 16 == 0 for index in range(32)]
         assert [float(frame.time) for frame in frames] == [index / 16 for index in range(32)]
@@ -231,7 +231,7 @@ def test_a_file_holds_what_was_rendered(dataset):
         expected = render(synthetic._spec_of(video_id, label, "motion", 5))
         # Grey values: 4:2:0 blurs colour, by how much depends on the colours alone.
         error = (images.astype(float) - expected) @ synthetic.LUMA
-        assert 10 * np.log10(255**2 / np.mean(error**2)) > 32, video_id
+        assert 10 * np.log10(255**2 / np.mean(error**2)) > 38, video_id
 
 
 def file_statistics(folder, label, number):

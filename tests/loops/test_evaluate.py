@@ -308,6 +308,10 @@ def test_protocols_come_from_the_parameters():
     strided = asked(protocol="video", window_step=8, loop="span", average="logits")
     assert strided["clip"] == f"{clip}, short videos looped before the stride"
     assert strided["video"].startswith("all clips in steps of 8 frames") and "logits averaged" in strided["video"]
+    orders = asked(protocol="begin", order_check=["shuffled", "reversed"])
+    assert list(orders) == ["clip", "video", "shuffled", "reversed"]
+    assert orders["reversed"] == orders["video"] + ", frames reversed"
+    assert asked(protocol="clip", order_check=["frozen"])["frozen"] == f"{clip}, one frame repeated"
     ten = VideoAccuracyParams.build({**SIZE, "num_crops": 10}, "test")
     assert evaluation_protocols(ten, NOTHING_MIRRORED)["video"].num_crops == 10
     with pytest.raises(DataError, match="five of them are mirrored, and a mirrored 'left' is another class"):

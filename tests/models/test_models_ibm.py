@@ -60,6 +60,18 @@ def test_tsn_inception_averages_googlenet_over_the_frames():
         assert_same_logits(model(clips), frames.mean(0))
 
 
+def test_tsn_is_blind_to_the_order_of_frames_and_its_temporal_pooling_is_not():
+    """Backwards, a pool of 3 frames and stride 2 over 8 frames sees other threes: 1 and 2-3-4 become 8-7 and 6-5-4."""
+    torch.manual_seed(0)
+    clips = torch.randn(2, 3, 8, 64, 64)
+    for spec, blind in (("tsn_resnet18 temporal_stride=false", True), ("tsn_resnet18", False)):
+        model = create_model(spec, NUM_CLASSES).eval()
+        with torch.inference_mode():
+            forward, *others = (model(clips[:, :, order]) for order in (range(8), range(7, -1, -1), torch.randperm(8)))
+        for logits in others:
+            assert ((logits - forward).abs().max() <= 1e-4 * forward.abs().mean()) == blind
+
+
 def at_the_middle_frame(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A 3-D state dict in which every kernel holds the image network's at its middle frame and zeros elsewhere.
 

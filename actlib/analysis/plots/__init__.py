@@ -7,7 +7,7 @@ A plot is imported when it is asked for: matplotlib takes a notebook's imports a
 import importlib
 
 _MODULES = {
-    "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix"),
+    "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix", "order_bars"),
     "clips": ("film_strip",),
     "costs": (
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",

@@ -54,6 +54,21 @@ def class_bars(per_class: pd.DataFrame, *, most: int = 40, ax: Axes | None = Non
     return ax
 
 
+def order_bars(by_order: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Top-1 accuracy with the frames of every clip in each order (see `metrics.by_order`), against the label and
+    against that of the video played backwards."""
+    ax = bar_axes(by_order["order"], ax, row=0.55)
+    kinds = {"top1": "the label", "top1_backwards": "the class of the video played backwards"}
+    for number, (column, label) in enumerate(kinds.items()):
+        places = np.arange(len(by_order)) + (number - 0.5) * 0.38
+        ax.barh(places, by_order[column], 0.36, color=f"C{number}", label=label)
+        write_beside(ax, by_order[column], places, [f"{value:.1f}" for value in by_order[column]], fontsize=8)
+    ax.set_xlim(0, 108)
+    ax.set_xlabel("share of the videos, %, whose prediction is …")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=2, frameon=False)
+    return ax
+
+
 def accuracy_bars(summary: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Top-1 and top-5 accuracy of each run and of their fusion, which is the last row (see `fusion.summary`). The
     protocol stands above where all runs share one, else beside each."""

@@ -8,6 +8,8 @@ of all its videos: one that could not be decoded counts as wrong.
 import numpy as np
 import pandas as pd
 
+from actlib.datasets.catalog import backwards_names
+
 UNDECODABLE = "(not decodable)"
 
 
@@ -40,6 +42,20 @@ def worst(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     wrong = predictions[~predictions["correct"].astype(bool)]
     key = wrong["score"].fillna(np.inf)
     return wrong.loc[key.sort_values(ascending=False, kind="stable").index].head(count).reset_index(drop=True)
+
+
+def by_order(tables: dict[str, pd.DataFrame], classes: list[str]) -> pd.DataFrame:
+    """Top-1 accuracy of predictions with the frames of each clip in different orders, a row an order of `tables`.
+
+    `top1`: against the label; `top1_backwards`: against the class that the video played backwards shows, the label
+    itself where that is no other of `classes` (see `catalog.backwards_names`). Two classes of one pair share their
+    frames: only their order tells them apart.
+    """
+    rows, backwards = [], backwards_names(classes)
+    for order, table in tables.items():
+        turned = table["label"].map(lambda label: backwards.get(label, label))
+        rows.append((order, top_k(table, 1), 100 * float((table["prediction"] == turned).mean())))
+    return pd.DataFrame(rows, columns=["order", "top1", "top1_backwards"])
 
 
 def pareto_front(cost: pd.Series, gain: pd.Series, groups: pd.Series) -> pd.Series:

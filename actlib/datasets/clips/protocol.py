@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from actlib.datasets.clips import crops, sampling
-from actlib.datasets.vocabulary import AVERAGES, LOOPS, NUM_CROPS, ONE_CLIP, POSITIONS, PROTOCOLS
+from actlib.datasets.vocabulary import AVERAGES, LOOPS, NUM_CROPS, ONE_CLIP, ORDERS, POSITIONS, PROTOCOLS
 
 # What one clip is called, and several.
 CLIP_WORDS = {
@@ -18,6 +18,7 @@ CLIP_WORDS = {
     "uniform": "uniform clip",
 }
 SEVERAL_CLIPS = {"even": "{} even clips", "views": "{} clips", "dense": "{} dense clips", "uniform": "{} uniform clips"}
+ORDER_WORDS = {"reversed": "frames reversed", "shuffled": "frames shuffled", "frozen": "one frame repeated"}
 # The protocol that a training with this sampling is validated with; the centre clip after all others.
 VALIDATION = {"segments": "uniform", "segments_regular": "uniform", "dense": "dense", "begin": "begin"}
 
@@ -38,7 +39,9 @@ class Protocol:
     - `uniform`: `num_clips` clips of one frame from each of T segments; no stride (the same).
 
     Each clip × `num_crops` crops of crop_size × crop_size pixels (see `crops.eval_boxes`) of the frames resized to
-    `short_side`; a single one lies at `crop_position`. Raises ValueError for what does not go together.
+    `short_side`; a single one lies at `crop_position`. `order` shows what a network makes of the order of a clip's
+    frames: `reversed`, `shuffled` (otherwise in each clip of each video), `frozen` (the middle one T times).
+    Raises ValueError for what does not go together.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Protocol:
     loop: str = "taken"
     crop_position: str = "center"
     average: str = "softmax"
+    order: str = "forward"
 
     def __post_init__(self):
         for name, value, known in (
@@ -60,6 +64,7 @@ class Protocol:
             ("loop", self.loop, LOOPS),
             ("crop_position", self.crop_position, POSITIONS),
             ("average", self.average, AVERAGES),
+            ("order", self.order, ORDERS),
         ):
             if value not in known:
                 raise ValueError(f"{name} {value!r}: expected one of {', '.join(map(str, known))}")
@@ -75,8 +80,19 @@ class Protocol:
         if self.crop_position != "center" and self.num_crops != 1:
             raise ValueError(f"crop_position {self.crop_position} belongs to num_crops 1, not {self.num_crops}")
 
-    def windows(self, n: int) -> np.ndarray:
-        """Frame numbers of the clips of a video (or segment) of `n` frames: int64 (K, T)."""
+    def windows(self, n: int, video: int = 0) -> np.ndarray:
+        """Frame numbers of the clips of a video (or segment) of `n` frames: int64 (K, T). `video`: its number, from
+        which `shuffled` draws."""
+        windows = self._in_order(n)
+        if self.order == "reversed":
+            return windows[:, ::-1]
+        if self.order == "shuffled":
+            return np.random.default_rng(video).permuted(windows, axis=1)
+        if self.order == "frozen":
+            return np.repeat(windows[:, [self.num_frames // 2]], self.num_frames, axis=1)
+        return windows
+
+    def _in_order(self, n: int) -> np.ndarray:
         size, loop = (n, self.num_frames, self.frame_stride), self.loop
         if self.kind == "clip":
             return sampling.center_window(*size, loop)[None]
@@ -114,6 +130,8 @@ class Protocol:
             words.append("short videos looped before the stride")
         if self.average == "logits":
             words.append("logits averaged")
+        if self.order != "forward":
+            words.append(ORDER_WORDS[self.order])
         return ", ".join(words)
 
 

@@ -102,7 +102,7 @@ class EvaluationViews(Videos):
 
     def chunks(self, index: int, max_bytes: int = 8 << 20) -> Iterator[Chunk]:
         """The views of a video in chunks of at most `max_bytes`, or one view."""
-        plan = _Plan(list(self.protocols.values()), *self.segment(index))
+        plan = _Plan(list(self.protocols.values()), *self.segment(index), index)
         clips, places, left = torch.empty(0), [], sum(plan.counts)
         try:
             for frames, (box, mirrored), where in self._views(index, plan):
@@ -170,9 +170,9 @@ class _Plan:
     frame the last clip that shows it.
     """
 
-    def __init__(self, protocols: list[Protocol], begin: int, end: int):
+    def __init__(self, protocols: list[Protocol], begin: int, end: int, video: int):
         self.protocols = protocols
-        windows = [begin + protocol.windows(end - begin) for protocol in protocols]
+        windows = [begin + protocol.windows(end - begin, video) for protocol in protocols]
         self.counts = tuple(len(each) * protocol.num_crops for each, protocol in zip(windows, protocols))
         different, which = np.unique(np.concatenate(windows), axis=0, return_inverse=True)
         order = np.lexsort((different[:, 0], different.max(axis=1)))

@@ -50,6 +50,10 @@ def test_plots_draw_their_table_on_the_axes_they_are_given():
     by_class = metrics.per_class(PREDICTIONS)
     assert plots.class_bars(by_class, ax=ax) is ax
     assert [bar.get_width() for bar in ax.patches] == by_class["top1"].tolist()
+    orders = pd.DataFrame({"order": ["forward", "reversed"], "top1": [90.0, 10.0], "top1_backwards": [8.0, 88.0]})
+    bars = plots.order_bars(orders)
+    assert [bar.get_width() for bar in bars.patches] == [90, 10, 8, 88]
+    assert [text.get_text() for text in bars.texts] == [" 90.0", " 10.0", " 8.0", " 88.0"]
     curves = plots.training_curves(HISTORY)
     assert [line.get_ydata().tolist() for line in curves.lines] == [[2.0, 1.0], [2.1, 1.2]]
     confusion = plots.confusion_matrix(metrics.confusion(PREDICTIONS, ["a", "b", "c"]))

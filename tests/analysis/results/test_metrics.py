@@ -34,6 +34,18 @@ def test_confusions_and_classes():
     assert metrics.worst(PREDICTIONS, 2)["video_id"].tolist() == ["c1", "a2"]
 
 
+def test_accuracies_by_the_order_of_the_frames():
+    labels, errors = ["left", "right", "grow", "grow"], ["", "", "", "broken"]
+    answers = {"forward": ["left", "left", "grow", ""], "reversed": ["right", "left", "grow", ""]}
+    tables = {
+        order: pd.DataFrame({"label": labels, "prediction": given, "error": errors}) for order, given in answers.items()
+    }
+    for table in tables.values():
+        table["rank"] = (table["prediction"] != table["label"]).astype("Int64") + 1
+    found = metrics.by_order(tables, ["left", "right", "grow"])
+    assert found.to_numpy().tolist() == [["forward", 50, 50], ["reversed", 25, 75]]
+
+
 def test_the_pareto_front():
     cost = pd.Series([1.0, 2.0, 3.0, 2.0, np.nan, 3.0])
     gain = pd.Series([10.0, 30.0, 30.0, 20.0, 99.0, 40.0])

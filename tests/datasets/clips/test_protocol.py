@@ -6,7 +6,7 @@ import pytest
 from actlib.datasets.clips import sampling
 from actlib.datasets.clips.crops import eval_boxes
 from actlib.datasets.clips.protocol import Protocol
-from actlib.datasets.vocabulary import PROTOCOLS
+from actlib.datasets.vocabulary import ORDERS, PROTOCOLS
 
 HARA = (16, 1, 128, 112)
 IBM = (8, 8, 293, 256)
@@ -36,6 +36,11 @@ IBM = (8, 8, 293, 256)
             {"average": "logits"},
             "10 dense clips × 3 crops @ 256, 8 frames, stride 8, logits averaged",
         ),
+        (
+            ("views", *HARA, 2),
+            {"order": "frozen"},
+            "2 clips × centre crop @ 112, 16 frames, one frame repeated",
+        ),
         (("uniform", *IBM), {}, "uniform clip × centre crop @ 256, 8 frames"),
         (("uniform", *IBM, 3, 10), {}, "3 uniform clips × 10 crops @ 256, 8 frames"),
     ],
@@ -50,8 +55,9 @@ def test_names_tell_protocols_apart():
     one = [Protocol(kind, 8, 2, 64, 48, num_crops=crops) for kind in PROTOCOLS[:3] for crops in (1, 3, 5, 10)]
     base = ("video", 8, 2, 64, 48)
     options = [{"step": 4}, {"step": 5}, {"loop": "span"}, {"average": "logits"}, {"crop_position": "bottom_right"}]
+    options += [{"order": order} for order in ORDERS[1:]]
     all_of_them = several + one + [Protocol(*base, **each) for each in options]
-    assert len({str(each) for each in all_of_them}) == len(all_of_them) == 25
+    assert len({str(each) for each in all_of_them}) == len(all_of_them) == 28
 
 
 @pytest.mark.parametrize("n", [1, 20, 100])
@@ -70,6 +76,20 @@ def test_windows_are_those_of_the_rule(n):
         assert windows("views", 3, loop=loop) == sampling.centred_windows(n, 8, 4, 3, loop).tolist()
     assert windows("dense", 3) == sampling.dense_windows(n, 8, 4, 3).tolist()
     assert windows("uniform", 3) == sampling.uniform_windows(n, 8, 3).tolist()
+
+
+def test_the_frames_of_every_clip_in_other_orders():
+    def windows(order, video=0, num_frames=8):
+        return Protocol("video", num_frames, 2, 64, 48, order=order).windows(64, video)
+
+    forward = windows("forward")
+    assert np.array_equal(windows("reversed"), forward[:, ::-1])
+    assert windows("frozen").tolist() == [[number] * 8 for number in (8, 24, 40, 56)]
+    shuffled = windows("shuffled")
+    assert np.array_equal(np.sort(shuffled), forward) and np.array_equal(shuffled, windows("shuffled"))
+    orders = {tuple(order) for video in range(5) for order in windows("shuffled", video) % 16}
+    assert len(orders) == 5 * 4  # no two clips alike, of one video or of several
+    assert all(windows(order, num_frames=1).shape == (32, 1) for order in ORDERS)
 
 
 def test_crops_are_of_the_protocols_places():
@@ -98,6 +118,7 @@ def test_a_crop_that_is_larger_than_the_frame_is_found_before_any_video_is_read(
         ("video", {"step": -1}, "step -1"),
         ("clip", {"loop": "both"}, "loop 'both'"),
         ("clip", {"average": "scores"}, "average 'scores'"),
+        ("clip", {"order": "backwards"}, "order 'backwards': expected one of forward, reversed, shuffled, frozen"),
         ("clip", {"crop_position": "left"}, "crop_position 'left': expected one of center, top_left"),
         ("clip", {"crop_position": "top_left", "num_crops": 3}, "crop_position top_left belongs to num_crops 1"),
     ],

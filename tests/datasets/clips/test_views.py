@@ -16,6 +16,7 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
 from actlib.datasets.table import COLUMNS
 from actlib.datasets.video import reader
+from actlib.datasets.vocabulary import ORDERS
 
 SIZE = {"num_frames": 8, "frame_stride": 2, "short_side": 40, "crop_size": 32}
 CLIP = Protocol("clip", **SIZE)
@@ -53,6 +54,16 @@ def test_views_are_those_made_all_at_once(tmp_path, monkeypatch, segment):
     data = EvaluationViews(found, ["run"], EVERY)
     wanted = all_views(data, 0)
     assert data[0].counts == tuple(map(len, wanted)) and torch.equal(data[0].clips, torch.cat(wanted))
+
+
+def test_views_of_other_orders_hold_the_same_frames(tmp_path):
+    found = pd.concat([numbered_table(tmp_path)] * 2, ignore_index=True)
+    orders = {order: Protocol("clip", **SIZE, order=order) for order in ORDERS}
+    first, second = EvaluationViews(found, ["run"], orders)
+    forward, backwards, shuffled, frozen = first.clips
+    assert torch.equal(backwards, forward.flip(0)) and torch.equal(frozen, forward[4].expand_as(forward))
+    assert torch.equal(shuffled.flatten(1).sort(0).values, forward.flatten(1).sort(0).values)
+    assert not torch.equal(shuffled, second.clips[2]) and torch.equal(forward, second.clips[0])
 
 
 def test_optical_flow_and_tall_frames_too(tmp_path):
@@ -104,7 +115,7 @@ def test_a_view_that_protocols_share_is_made_once(tmp_path):
 
 def held_frames(data, index=0) -> tuple[int, int]:
     """The most frames that a video's views held at a time, counted where each is asked for, and all that they need."""
-    most, plan = 0, module._Plan(list(data.protocols.values()), *data.segment(index))
+    most, plan = 0, module._Plan(list(data.protocols.values()), *data.segment(index), index)
     views = data._views(index, plan)
     for _ in views:
         most = max(most, len(views.gi_frame.f_locals["held"]))
