@@ -89,6 +89,7 @@ class Peak(threading.Thread):
 def megabytes_above_the_network(path, protocol: Protocol, batch_size: int, workers: int) -> tuple[float, float, int]:
     """What the evaluation of a video takes at its peak, the network alone, and the number of views."""
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # spawned workers would each import torch
     model, classes = Small(), [str(number) for number in range(8)]
     size = protocol.num_frames, 3, protocol.crop_size, protocol.crop_size
     with Peak() as alone, torch.inference_mode():
