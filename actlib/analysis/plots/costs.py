@@ -87,11 +87,14 @@ def tradeoff(
     if points.empty:
         raise ValueError(f"no run has both {cost} and {accuracy}; those of notebook 04 have")
     ax = ax or new_axes(8, 5)
+    drawn = False
     for number, (name, rows) in enumerate(points.groupby(points[groups].fillna("").astype(str))):
         best = rows[front[rows.index].to_numpy()].sort_values(cost)
         ax.plot(best[cost], best[accuracy], color=f"C{number}", alpha=0.4, zorder=1)
+        drawn |= len(best) > 1
         ax.scatter(rows[cost], rows[accuracy], s=45, color=f"C{number}", zorder=3, label=name or None)
-    ax.plot([], [], color="0.5", label="Pareto front")
+    if drawn:  # a front of one point is no line
+        ax.plot([], [], color="0.5", label="Pareto front")
     log_axis(ax, points[cost], right=2.6)  # labels stand to the right of their points
     span = max(points[accuracy].max() - points[accuracy].min(), 5)
     ax.set_ylim(points[accuracy].min() - 0.12 * span, points[accuracy].max() + 0.12 * span)
