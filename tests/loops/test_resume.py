@@ -78,7 +78,11 @@ def validated(monkeypatch, *accuracies):
     """Let the validation of each epoch give these accuracies."""
     told = iter(accuracies)
     row = {"val_loss": 1.0, "val_top5": 100.0, "val_videos": 16}
-    monkeypatch.setattr(sys.modules["actlib.loops.train"], "_validate", lambda job: row | {"val_top1": next(told)})
+
+    def answer(job, progress):
+        return row | {"val_top1": next(told)}
+
+    monkeypatch.setattr(sys.modules["actlib.loops.train"], "_validate", answer)
 
 
 def test_the_first_of_equal_epochs_is_the_best(motion_table, tmp_path, monkeypatch):
@@ -166,7 +170,7 @@ def test_a_longer_cosine_says_where_the_rate_goes_on(motion_table, tmp_path, cap
 
 def test_a_plateau_goes_on(motion_table, tmp_path, monkeypatch):
     row = {"val_loss": 1.0, "val_top1": 0.0, "val_top5": 100.0, "val_videos": 16}  # never better than the first
-    monkeypatch.setattr(sys.modules["actlib.loops.train"], "_validate", lambda job: dict(row))
+    monkeypatch.setattr(sys.modules["actlib.loops.train"], "_validate", lambda job, progress: dict(row))
     plateau = {"schedule": "plateau", "patience": 1, "gamma": 0.5, "lr": 0.08, "warmup_epochs": 0.5}
     whole = run(params(motion_table, tmp_path / "a", epochs=6, **plateau))
     run(params(motion_table, tmp_path / "b", epochs=3, **plateau))

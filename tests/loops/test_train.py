@@ -164,7 +164,7 @@ def test_bgr_turns_the_clip_round_and_not_the_mean(memory_format):
 
 
 def test_a_network_of_bgr_stays_one(motion_table, tmp_path):
-    row = run(params(motion_table, tmp_path, epochs=1, channel_order="bgr", mean=[0.1, 0.4, 0.9]))[0]
+    row = run(params(motion_table, tmp_path, epochs=1, lr=0.05, channel_order="bgr", mean=[0.1, 0.4, 0.9]))[0]
     values = {"protocol": "clip", "checkpoint": str(tmp_path / "checkpoints" / "best.pt"), "table": str(motion_table)}
     values |= {"num_workers": 0, "precision": "float32", "memory_format": "contiguous"}
     job = prepare(VideoAccuracyParams.build(values, "test"))
@@ -176,7 +176,7 @@ def test_a_network_of_bgr_stays_one(motion_table, tmp_path):
         return evaluate(job)["clip"].loss()
 
     assert loss() == pytest.approx(row["val_loss"], abs=1e-4)
-    assert abs(loss(channel_order="rgb") - row["val_loss"]) > 1e-3
+    assert abs(loss(channel_order="rgb") - row["val_loss"]) > 2e-3
     with torch.no_grad():  # the same network with its first layer turned round sees the same in RGB
         job.model.conv1.weight.copy_(job.model.conv1.weight.flip(1))
     turned = {"mean": how["mean"][::-1], "std": how["std"][::-1], "channel_order": "rgb"}
