@@ -1,5 +1,6 @@
-"""A whole job (training, validation, video accuracy) here, through the API and through notebooks 02 and 04, against a
-plain PyTorch script that does what the references do: same recipe, same JPEGs, each in processes of its own.
+"""A whole job (training, validation, video accuracy) here, through the API and through notebooks 02 and 04, by
+papermill and as a batch, against a plain PyTorch script that does what the references do: same recipe, same JPEGs, each
+in processes of its own.
 
 Printed, never asserted: `make bench WHAT=jobs`. CPU seconds are those of all processes; goals on a CPU without bf16
 units: through the API at most 0.5 of the script's for MobileNetV2 0.45x and 0.8 for ResNet-18, notebooks 0.2 more.
@@ -52,7 +53,7 @@ def table(tmp_path_factory) -> Path:
     ids=["mobilenetv2", "resnet18"],
 )
 def test_a_whole_job(table, tmp_path, network, epochs):
-    ways = {"plain script": plain, "API": api, "notebooks": notebooks}
+    ways = {"plain script": plain, "API": api, "papermill": notebooks, "batch": batch}
     found = {name: [] for name in ways}
     for number in range(ROUNDS):
         for name, way in ways.items():
@@ -92,6 +93,16 @@ def notebooks(table, folder, network, epochs):
         spent = seconds_of([*command, "--no-progress-bar", "--kernel", "python3"])
         total = [one + other for one, other in zip(total, spent)]
     return tuple(total)
+
+
+def batch(table, folder, network, epochs):
+    training, accuracy = recipes(table, folder, network, epochs)
+    steps = [("train", "02_train", training), ("accuracy", "04_video_accuracy", accuracy)]
+    accuracy["checkpoint"] = "{train}/checkpoints/last.pt"
+    steps = [{"name": name, "notebook": notebook, "set": values} for name, notebook, values in steps]
+    folder.mkdir()
+    (folder / "batch.yaml").write_text(json.dumps({"run_dir": str(folder), "steps": steps}))
+    return seconds_of(["-m", "actlib", "batch", folder / "batch.yaml"])
 
 
 def seconds_of(arguments) -> tuple[float, float]:
