@@ -32,3 +32,11 @@ def motion_table(tmp_path_factory) -> Path:
 def finetune_table(tmp_path_factory) -> Path:
     """table.csv of 4 other classes with 3 training and 2 validation videos each. Not to be written to."""
     return _dataset(tmp_path_factory.mktemp("finetune"), "motion_finetune", 3, 2)
+
+
+@pytest.fixture
+def unregistered(monkeypatch) -> None:
+    """The networks that a test registers are forgotten after it."""
+    from actlib.models import registry
+
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))

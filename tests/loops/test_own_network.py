@@ -70,7 +70,7 @@ def test_code_that_a_checkpoint_names_is_run_only_if_the_user_named_it(here, tmp
     assert named.model.num_classes == 8
 
 
-def test_a_network_of_a_cell_can_be_registered_again(motion_table, tmp_path, capsys):
+def test_a_network_of_a_cell_can_be_registered_again(unregistered, motion_table, tmp_path, capsys):
     def cell(channels):
         @register_model
         def one_layer(num_classes, *, width=channels):

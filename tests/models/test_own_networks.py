@@ -19,7 +19,6 @@ from actlib.models import (
     model_options,
     parse_spec,
     register_model,
-    registry,
 )
 from actlib.models.entries import code_file, load_entry
 
@@ -47,12 +46,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_nets.py").write_text(SMALL)
     return tmp_path
-
-
-@pytest.fixture
-def unregistered(monkeypatch):
-    """What a test registers is forgotten after it."""
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
 
 
 def plain(num_classes: int = 4, size: int = 6) -> nn.Module:

@@ -62,11 +62,6 @@ def folder(tmp_path, monkeypatch, marks):
     return tmp_path / "work"
 
 
-@pytest.fixture
-def unregistered(monkeypatch):
-    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-
-
 def saved(folder, spec="nets.py:net width=6", name="a.pt", **options):
     torch.manual_seed(1)
     model = create_model(spec, 3, **options)
