@@ -10,7 +10,7 @@ from conftest import ROOT
 
 HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy")
 NEED_TORCH = ("02_train", "03_finetune", "04_video_accuracy", "05_flops", "own_network")
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+NOTEBOOKS = [path for folder in (".", "lessons") for path in sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))]
 
 
 def imports_of(path) -> str:

@@ -16,7 +16,7 @@ import yaml
 from conftest import ROOT
 
 ROUNDS = 3
-NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+NOTEBOOKS = [path for folder in (".", "lessons") for path in sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))]
 
 
 def imports_of(path) -> str:
