@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from actlib.analysis.results.scores import Scores
-from actlib.compute.device import to_float
+from actlib.compute.device import to_device, to_float
 from actlib.compute.execution import Execution
 from actlib.compute.folding import fold_batch_norm
 from actlib.datasets.clips.protocol import Protocol
@@ -221,7 +221,4 @@ class _Totals:
         return sums.numpy()
 
     def _sent(self, numbers: np.ndarray) -> torch.Tensor:
-        numbers = torch.from_numpy(numbers)
-        if self._device.type == "cuda":
-            numbers = numbers.pin_memory()
-        return numbers.to(self._device, non_blocking=True)
+        return to_device(torch.from_numpy(numbers), self._device)

@@ -19,8 +19,6 @@ CLIP_WORDS = {
 }
 SEVERAL_CLIPS = {"even": "{} even clips", "views": "{} clips", "dense": "{} dense clips", "uniform": "{} uniform clips"}
 ORDER_WORDS = {"reversed": "frames reversed", "shuffled": "frames shuffled", "frozen": "one frame repeated"}
-# The protocol that a training with this sampling is validated with; the centre clip after all others.
-VALIDATION = {"segments": "uniform", "segments_regular": "uniform", "dense": "dense", "begin": "begin"}
 
 
 @dataclass(frozen=True)
@@ -133,10 +131,3 @@ class Protocol:
         if self.order != "forward":
             words.append(ORDER_WORDS[self.order])
         return ", ".join(words)
-
-
-def validation_protocol(p) -> Protocol:
-    """The one view of a video that a training with parameters `p` is validated with: as its clips are sampled, but
-    always the same and in the centre."""
-    kind = VALIDATION.get(p.sampling, "clip")
-    return Protocol(kind, p.num_frames, p.frame_stride, p.short_side, p.crop_size, loop=p.loop)
