@@ -60,6 +60,28 @@ def write_json(path: str | Path, value) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_text(path: str | Path) -> str:
+    """The text of a file: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Every text that a user gives is read by this. Raises OSError, and ValueError for other bytes, with their line and
+    the fix; the caller names the file and raises an error of its own kind. Line ends are left as they are.
+    """
+    data = Path(path).read_bytes()
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if utf16:
+            raise ValueError(f"not whole UTF-16, which it begins as ({error.reason}); save it as UTF-8") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"line {line}: byte 0x{data[error.start]:02x} is not UTF-8"
+        raise ValueError(f"{found} (Latin-1, or no text at all?); save the file as UTF-8") from None
+    if (place := text.find("\0")) >= 0:
+        line = text.count("\n", 0, place) + 1
+        raise ValueError(f"line {line}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8")
+    return text
+
+
 def parse_json(text: str) -> tuple[object, list[str]]:
     """(value, doubled): what a JSON text says, and the keys that stand more than once in one of its mappings, of which
     `value` has the last. Raises json.JSONDecodeError (a ValueError), whose `lineno` and `msg` say what is wrong where.
@@ -82,8 +104,8 @@ def read_mapping(path: str | Path) -> dict:
     reason alone: the caller names the file, raises an error of its own kind and says what to do.
     """
     try:
-        value, doubled = parse_json(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+        value, doubled = parse_json(read_text(path))
+    except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise ValueError(f"expected a mapping, found {kind_of(value)}")

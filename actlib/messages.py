@@ -4,9 +4,19 @@ This module knows nobody else in the package; everybody may use it.
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
 
 PROBLEMS_SHOWN = 20
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxlist, _short.maxtuple, _short.maxdict, _short.maxset = 3, 8, 8, 8, 8
+_short.maxstring = _short.maxother = 120
+
+
+def shown(value) -> str:
+    """A value as Python writes it, cut where it is long or deep: no message is longer than a screen."""
+    text = _short.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def near_names(wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
