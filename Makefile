@@ -1,10 +1,11 @@
 # demo: data → training → fine-tuning → video accuracy → FLOPs → plot   test: the test suite
-# lab: JupyterLab on the notebooks   bench: measurements, or WHAT=jobs of them   Each makes .venv first if it is missing or stale.
+# lab: JupyterLab on the notebooks   bench: measurements, or WHAT=jobs of them   hostile: all spoilt input that tests know
+# Each makes .venv first if it is missing or stale.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lab bench clean
+.PHONY: demo test lab bench hostile clean
 
 demo: $(STAMP)
 	$(BIN)/python -m actlib batch params/batch/demo.yaml
@@ -19,6 +20,9 @@ lab: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest $(if $(WHAT),tests/bench/test_$(WHAT).py,tests/bench) -o norecursedirs= -s
+
+hostile: $(STAMP)
+	ACTLIB_HOSTILE=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests/hostile
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || \

@@ -75,7 +75,7 @@ def read_text(path: str | Path) -> str:
             raise ValueError(f"not whole UTF-16, which it begins as ({error.reason}); save it as UTF-8") from None
         line = data.count(b"\n", 0, error.start) + 1
         found = f"line {line}: byte 0x{data[error.start]:02x} is not UTF-8"
-        raise ValueError(f"{found} (Latin-1, or no text at all?); save the file as UTF-8") from None
+        raise ValueError(f"{found} (Latin-1, or no text at all?); save it as UTF-8") from None
     if (place := text.find("\0")) >= 0:
         line = text.count("\n", 0, place) + 1
         raise ValueError(f"line {line}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8")

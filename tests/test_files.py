@@ -43,7 +43,7 @@ def test_texts_in_the_usual_unicode_codings_are_read(tmp_path, coding):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("eins\nÜbung".encode("latin-1"), "line 2: byte 0xdc is not UTF-8 .*save the file as UTF-8"),
+        ("eins\nÜbung".encode("latin-1"), "line 2: byte 0xdc is not UTF-8 .*save it as UTF-8"),
         ("Übung".encode("utf-16")[:-1], "not whole UTF-16.*save it as UTF-8"),
         ("a\nb".encode("utf-16-le"), "line 1: holds a NUL character.*save it as UTF-8"),
         (b"a\n\xff\xd8\xff\xe0", "line 2: byte 0xff is not UTF-8"),

@@ -1,0 +1,68 @@
+"""Hostile cases: what a user may have or do, spoilt by a seed, under one rule for all of them.
+
+A case is refused, in an error of the project's own that names the file and the field, within a second and on less than
+a screen; or its result is that of what was not spoilt. `make test` tries the first few seeds of every kind,
+`make hostile` all of them; at the end stands how many of each kind were refused, equal, or failed.
+"""
+
+import os
+import time
+from collections import Counter
+
+import pytest
+
+ALL = os.environ.get("ACTLIB_HOSTILE") == "all"
+MOST_SECONDS, MOST_CHARACTERS, MOST_LINES = 1.0, 4000, 30
+
+
+def pytest_generate_tests(metafunc):
+    """A test marked `seeds(few, many)` takes `seed`: from 0 to `few`, with ACTLIB_HOSTILE=all to `many`."""
+    if marker := metafunc.definition.get_closest_marker("seeds"):
+        few, many = marker.args
+        metafunc.parametrize("seed", range(many if ALL else few))
+
+
+@pytest.fixture
+def judge(request, record_property):
+    """Call `read` and hold it to the rule. `kind`: what the case is counted as. `errors`: the project's own that may
+    refuse it. `names`: what a refusal must say. `same`: whether a result is the unspoilt one; without it only a refusal
+    is right. Returns the refusal's message, or None."""
+
+    def hold(read, *, kind: str, errors, names=(), same=None) -> str | None:
+        outcome, message = "failed", None
+        begin = time.process_time()
+        try:
+            try:
+                result = read()
+            except errors as error:
+                message = str(error)
+                took = time.process_time() - begin
+                assert took < MOST_SECONDS, f"refused after {took:.1f} s of CPU time"
+                assert len(message) <= MOST_CHARACTERS and message.count("\n") < MOST_LINES, message[:2000]
+                assert not (missing := [name for name in names if name not in message]), f"{missing} not in: {message}"
+                outcome = "refused"
+            else:
+                assert same is not None, f"was not refused: {str(result)[:500]}"
+                assert same(result), f"neither refused nor the result of what was not spoilt: {str(result)[:500]}"
+                outcome = "equal"
+        finally:
+            record_property("hostile", [kind, outcome])
+        return message
+
+    return hold
+
+
+def pytest_terminal_summary(terminalreporter):
+    found = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "hostile" and getattr(report, "when", "") == "call":
+                    found[tuple(value)] += 1
+    if found:
+        terminalreporter.section("hostile cases")
+        kinds = sorted({kind for kind, _ in found})
+        width = max(map(len, kinds))
+        for kind in kinds:
+            counts = "  ".join(f"{found[kind, outcome]:6,} {outcome}" for outcome in ("refused", "equal", "failed"))
+            terminalreporter.line(f"{kind:<{width}} {counts}")
