@@ -2,8 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from enum import Enum
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -139,14 +140,19 @@ class Params(BaseModel):
         literal = repr(field.get_default(call_default_factory=True)).replace("'", '"')
         return f"{name} = {literal}  # {field.description}"
 
+    @classmethod
+    @cache
+    def _input_fields(cls) -> list[tuple[str, dict]]:
+        fields = [(name, info.json_schema_extra) for name, info in cls.model_fields.items()]
+        return [(name, extra) for name, extra in fields if extra.get("input_path")]
+
     def inputs(self) -> dict[str, list[str]]:
         """The input files that are named, by parameter; of a list of networks the checkpoints."""
         found = {}
-        for name, info in type(self).model_fields.items():
-            value, words = getattr(self, name), info.json_schema_extra.get("words", ())
-            if info.json_schema_extra.get("input_path"):
-                paths = [value] if isinstance(value, str) else filter(is_checkpoint, value)
-                found[name] = [path for path in paths if path and path not in words]
+        for name, extra in self._input_fields():
+            value, words = getattr(self, name), extra.get("words", ())
+            paths = [value] if isinstance(value, str) else filter(is_checkpoint, value)
+            found[name] = [path for path in paths if path and path not in words]
         return found
 
     def code_files(self) -> list[str]:
@@ -156,18 +162,22 @@ class Params(BaseModel):
         files = [spec.split()[0].rpartition(":")[0] for spec in specs if spec]
         return [file for file in files if file.endswith(".py")]
 
-    def missing_inputs(self, root: str | Path, written: Sequence[Path] = ()) -> dict[str, str]:
+    def missing_inputs(
+        self, root: str | Path, written: Collection[str] = (), known: dict[str, str] | None = None
+    ) -> dict[str, str]:
         """What to say about each input file that is not there, by parameter; relative paths are below `root`. What
-        lies below one of the folders `written` is still to come, and not missed."""
-        found = {}
+        lies in one of the folders `written` is still to come, and not missed. `known`: what was said before of a path;
+        it is added to, for thousands of runs that name the same files."""
+        known, found = {} if known is None else known, {}
         for name, paths in self.inputs().items():
             for path in paths:
-                if any(Path(path).is_relative_to(folder) for folder in written):
-                    continue
-                weights = type(self).model_fields[name].json_schema_extra.get("weights")
-                reason = "" if (Path(root) / path).exists() else _missing_weights(path) if weights else "no such file"
-                if reason:
-                    found[name] = reason if path == getattr(self, name) else f"{path}: {reason}"
+                if path not in known:
+                    coming = written and any(str(each) in written for each in (Path(path), *Path(path).parents))
+                    weights = type(self).model_fields[name].json_schema_extra.get("weights")
+                    there = coming or (Path(root) / path).exists()
+                    known[path] = "" if there else _missing_weights(path) if weights else "no such file"
+                if known[path]:
+                    found[name] = known[path] if path == getattr(self, name) else f"{path}: {known[path]}"
         return found
 
     def refuse(self, *checks: tuple[str, bool, str]) -> Self:
@@ -211,15 +221,23 @@ def check_model(spec: str) -> str:
 
     A file in it (`my_nets.py:small3d`) lies relative to the project's folder, which every run works in.
     """
-    if not spec:
-        return spec
-    from actlib.models import parse_spec  # torch is imported only where a network is named
-
-    name, *options = spec.split()
+    name, *options = spec.split() or [""]
     spec = " ".join([name, *(option.replace(":", "=", 1) for option in options)])
-    with contextlib.chdir(project_root()):
+    return _check_own_model(spec) if ":" in name else _check_model(spec)
+
+
+@lru_cache  # a batch names the same one in thousands of runs
+def _check_model(spec: str) -> str:
+    if spec:
+        from actlib.models import parse_spec  # torch is imported only where a network is named
+
         parse_spec(spec)
     return spec
+
+
+def _check_own_model(spec: str) -> str:
+    with contextlib.chdir(project_root()):
+        return _check_model.__wrapped__(spec)  # its file may change meanwhile
 
 
 Precision = Literal[*CHOSEN, *PRECISIONS]
