@@ -21,17 +21,23 @@ the failed one in braces. All state is in the run folders.
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator
 
 from actlib.files import digest
 from actlib.messages import listed, problems_in_words, shown
 from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
+from actlib.params.base import Checked
+from actlib.params.yaml_files import shorter
 
-STEP_KEYS = ("name", "notebook", "params", "set", "grid", "after")
+MOST_RUNS = 200_000  # of one step
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -85,61 +91,68 @@ def read_batch(path: str | Path, root: Path) -> Batch:
     bounds, files that do not exist and that no step writes.
     """
     path = Path(path)
-    content = load_yaml(path)
-    problems: list[str] = []
-    unknown = sorted(set(content) - {"run_dir", "workers", "steps"})
-    if unknown:
-        problems.append(f"{', '.join(unknown)}: no such key; known: run_dir, workers, steps")
-    steps = content.get("steps")
-    if not isinstance(steps, list) or not steps:
-        raise ParamsError(f"{path}: steps: expected a list of at least one step")
-    base = str(content.get("run_dir") or f"outputs/{path.stem}")
-    workers = content.get("workers", 1)
-    if not isinstance(workers, int) or workers < 1:
-        problems.append(f"workers: {shown(workers)}: expected a whole number from 1")
-    batch = Batch(path, workers)
+    file = _File.build(load_yaml(path), path)
+    base, problems = file.run_dir or f"outputs/{path.stem}", []
+    batch = Batch(path, file.workers)
     folders: dict[str, str | None] = {}  # step -> its run folder; None where a grid gives it several
-    for number, step in enumerate(steps, start=1):
-        where = f"step {number}"
+    for number, step in enumerate(file.steps, start=1):
+        name = str(step.get("name"))
         try:
-            if not isinstance(step, dict):
-                raise ParamsError(f"expected name: …, notebook: …, found {shown(step)}")
-            where += f" ({step.get('name')})"
-            batch.runs += _runs_of(step, base, folders, root)
-        except (ParamsError, ValueError) as error:
-            problems += [f"{where}: {line}" for line in str(error).splitlines()]
-            if isinstance(step, dict) and step.get("name"):  # later steps may refer to it all the same
-                folders.setdefault(str(step["name"]), f"{base}/{step['name']}")
+            batch.runs += _runs_of(_Step.build(step, "a step"), base, folders, root)
+        except ValueError as error:
+            problems += [f"step {number} ({shorter(name, 100)}): {line}" for line in str(error).splitlines()]
+            folders.setdefault(name, f"{base}/{name}")  # later steps may refer to it all the same
     problems += _doubled_names(batch) + _missing_files(batch, root)
     if problems:
         raise ParamsError(problems_in_words(f"{path}: nothing was started", problems))
     return batch
 
 
-def _runs_of(step: dict, base: str, folders: dict[str, str | None], root: Path) -> list[Run]:
+class _File(Checked):
+    """What a batch file may hold."""
+
+    run_dir: str = ""
+    workers: Annotated[int, Field(ge=1, strict=True)] = 1
+    steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class _Step(Checked):
+    """What a step of it may hold."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str
+    notebook: Literal[*NOTEBOOKS]
+    params: str | None = None
+    set: dict[str, Any] | None = None
+    grid: dict[str, Annotated[list, Field(min_length=1)]] | None = None
+    after: list[str] | Literal["all"] = []
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folders(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
+            raise ValueError("1 to 100 letters, digits, '_', '-' and '.', not dots alone, make a folder's name")
+        return name
+
+
+def _runs_of(step: _Step, base: str, folders: dict[str, str | None], root: Path) -> list[Run]:
     """The runs of one step, more than one where it has a grid; adds the step to `folders`."""
-    for key in step:
-        if key not in STEP_KEYS:
-            raise ParamsError(f"{key}: no such key; known: {', '.join(STEP_KEYS)}")
-    name, notebook = str(step.get("name", "")), step.get("notebook")
-    if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
-        raise ParamsError(f"name: {shown(name)}: 1 to 100 letters, digits, '_', '-' and '.' make a folder's name")
+    name, notebook, grid = step.name, step.notebook, step.grid or {}
     if name in folders:
         raise ParamsError(f"name: {name!r} stands twice")
-    if notebook not in NOTEBOOKS:
-        raise ParamsError(f"notebook: {shown(notebook)}: expected one of {', '.join(NOTEBOOKS)}")
     if not (root / "notebooks" / f"{notebook}.ipynb").is_file():
         raise ParamsError(f"notebook: no file notebooks/{notebook}.ipynb")
-    after = _names(step.get("after", []), folders)
-    values = load_yaml(root / step["params"]) if step.get("params") else {}
-    values |= _mapping(step, "set")
-    grid = _mapping(step, "grid")
-    for key, choices in grid.items():
-        if not isinstance(choices, list) or not choices:
-            raise ParamsError(f"grid: {key}: {shown(choices)}: expected a list of values")
+    after = tuple(folders) if step.after == "all" else tuple(step.after)
+    for each in after:
+        _require_step(each, folders, f"after: {shown(each)}")
+    count = math.prod(map(len, grid.values()))
+    if count > MOST_RUNS:
+        raise ParamsError(f"grid: {count:,} combinations; a step may have {MOST_RUNS:,}")
+    values = (load_yaml(root / step.params) if step.params else {}) | (step.set or {})
     fixed = {key: _filled(value, folders) for key, value in values.items()}
     choices = [[(key, *_filled(value, folders), _slug(value)) for value in grid[key]] for key in grid]
-    source, runs = step.get("params") or "set", []
+    source, runs = step.params or "set", []
     for combination in itertools.product(*choices):
         chosen = {key: value for key, value, _, _ in combination}
         run_name = "-".join([name, *(slug for *_, slug in combination)])
@@ -153,22 +166,6 @@ def _runs_of(step: dict, base: str, folders: dict[str, str | None], root: Path) 
         runs.append(Run(run_name, name, notebook, params, tuple(dict.fromkeys(needs)), after))
     folders[name] = None if grid else runs[0].params.run_dir
     return runs
-
-
-def _mapping(step: dict, key: str) -> dict:
-    value = step.get(key) or {}
-    if not isinstance(value, dict):
-        raise ParamsError(f"{key}: {shown(value)}: expected names with values")
-    return value
-
-
-def _names(after, folders: dict) -> tuple[str, ...]:
-    after = list(folders) if after == "all" else after
-    if not isinstance(after, list):
-        raise ParamsError(f"after: {shown(after)}: expected a list of earlier steps, or all")
-    for name in after:
-        _require_step(name, folders, f"after: {name!r}")
-    return tuple(after)
 
 
 def _require_step(name: str, folders: dict, where: str) -> None:
