@@ -36,6 +36,7 @@ from actlib.messages import listed, problems_in_words, shown
 from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
 from actlib.params.base import Checked
 from actlib.params.yaml_files import shorter
+from actlib.runs.ours import occupied, reserved
 
 MOST_RUNS = 200_000  # of one step
 REFERENCE = re.compile(r"\{([^{}]*)\}")
@@ -102,7 +103,7 @@ def read_batch(path: str | Path, root: Path) -> Batch:
         except ValueError as error:
             problems += [f"step {number} ({shorter(name, 100)}): {line}" for line in str(error).splitlines()]
             folders.setdefault(name, f"{base}/{name}")  # later steps may refer to it all the same
-    problems += _doubled_names(batch) + _missing_files(batch, root)
+    problems += _doubled_names(batch) + _occupied(batch, base, root) + _missing_files(batch, root)
     if problems:
         raise ParamsError(problems_in_words(f"{path}: nothing was started", problems))
     return batch
@@ -206,6 +207,18 @@ def _doubled_names(batch: Batch) -> list[str]:
         for name, steps in alike.items()
         if len(steps) > 1
     ]
+
+
+def _occupied(batch: Batch, base: str, root: Path) -> list[str]:
+    """Run folders that hold what a run reads."""
+    folder, held, problems = os.path.realpath(root / base), {}, []
+    for run in batch.runs:
+        reads = getattr(run.params, "data_root", ""), getattr(run.params, "table", "")
+        if reads not in held:
+            held[reads] = reserved(run.params, root)
+        if why := occupied(run.params, f"{folder}/{run.name}", held[reads]):
+            problems.append(f"{run.name}: {why}")
+    return problems
 
 
 def _missing_files(batch: Batch, root: Path) -> list[str]:

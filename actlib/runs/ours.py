@@ -15,20 +15,27 @@ MARKS = ("status.json", "batch.json")  # of which every run folder has one
 def require_free(p: Params, root: str | Path = ".") -> None:
     """Raise ParamsError where `p.run_dir` cannot be a run folder: it holds the project, `data_root`, or videos of the
     table, which starting again could move aside. Relative paths are below `root`."""
-    root = Path(root).resolve()
-    folder = (root / p.run_dir).resolve()
-    holds = "the project itself" if root.is_relative_to(folder) else ""
-    for name in ("data_root", "table"):
-        value = getattr(p, name, "")
-        if value and not holds:
-            path = (root / value).resolve()
-            inside = path.is_relative_to(folder) if name == "data_root" else str(folder) in _folders_of_videos(path)
-            holds = f"{name} {value!r}" if inside and name == "data_root" else f"videos of {value}" if inside else ""
-    if holds:
-        raise ParamsError(
-            f"run_dir: {p.run_dir!r} holds {holds}: a run folder is put aside when other parameters start there. "
-            "Choose a folder of its own"
-        )
+    if problem := occupied(p, os.path.realpath(os.path.join(root, p.run_dir)), reserved(p, root)):
+        raise ParamsError(problem)
+
+
+def occupied(p: Params, folder: str, held: dict[str, str]) -> str:
+    """Why `folder`, a real path, cannot be the run folder of `p`; empty if it can. `held`: what is `reserved`."""
+    return f"run_dir: {p.run_dir!r} holds {held[folder]}; choose a folder of its own" if folder in held else ""
+
+
+def reserved(p: Params, root: str | Path) -> dict[str, str]:
+    """The folders, as real paths, that cannot be run folders of `p` or of runs with the same inputs, with what each
+    holds."""
+    held = {}
+    if table := getattr(p, "table", ""):
+        path = Path(os.path.realpath(os.path.join(root, table)))
+        held |= dict.fromkeys(_folders_of_videos(path), f"videos of {table}")
+    if data_root := getattr(p, "data_root", ""):
+        path = Path(os.path.realpath(os.path.join(root, data_root)))
+        held |= dict.fromkeys(map(str, (path, *path.parents)), f"data_root {data_root!r}")
+    path = Path(os.path.realpath(root))
+    return held | dict.fromkeys(map(str, (path, *path.parents)), "the project itself")
 
 
 def _folders_of_videos(table: Path) -> frozenset[str]:
@@ -46,7 +53,7 @@ def _folders_in(table: Path, mtime: int) -> frozenset[str]:
         rows = csv.reader(file)
         at = next(rows, []).index("path")
         own = {os.path.dirname(row[at]) for row in rows if len(row) > at}
-    folders = {Path(os.path.normpath(table.parent / folder)) for folder in own}
+    folders = {Path(os.path.realpath(table.parent / folder)) for folder in own}
     return frozenset(str(each) for folder in folders for each in (folder, *folder.parents))
 
 
