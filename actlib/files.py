@@ -109,7 +109,8 @@ def zip_digest(path: str | Path) -> str:
         if not zipfile.is_zipfile(file):
             return ""
         with zipfile.ZipFile(file) as archive:
-            entries = [(each.filename, each.file_size, each.CRC) for each in archive.infolist()]
+            # torch calls the folder in it after the temporary name.
+            entries = [(each.filename.partition("/")[2], each.file_size, each.CRC) for each in archive.infolist()]
     return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
 
 
