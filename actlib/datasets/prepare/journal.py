@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -13,13 +14,12 @@ class Journal:
     def __init__(self, path: str | Path | None, key: str):
         self._path, self._key = Path(path) if path else None, key
         self.entries: dict[str, dict] = {}
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path and self._path.is_file() else []
-        for line in lines:
-            try:
+        text = self._path.read_bytes().decode(errors="replace") if self._path and self._path.is_file() else ""
+        for line in text.split("\n"):
+            with suppress(ValueError):  # empty, or cut off
                 entry = json.loads(line)
-            except ValueError:  # empty, or cut off
-                continue
-            self.entries[entry[key]] = entry
+                if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                    self.entries[entry[key]] = entry
 
     def add(self, entry: dict) -> None:
         self.entries[entry[self._key]] = entry
@@ -27,7 +27,7 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 # The line break comes first: the line before may have been cut off.
-                file.write("\n" + json.dumps(entry, ensure_ascii=False))
+                file.write("\n" + json.dumps(entry))
 
 
 def fingerprint(path: str) -> list[int]:

@@ -12,11 +12,13 @@ import numpy as np
 from actlib.datasets.prepare.journal import Journal, fingerprint
 from actlib.datasets.prepare.workers import check_limits, run_all
 from actlib.datasets.video.reader import check_backend, probe, read_frames
+from actlib.messages import printable
 
 if TYPE_CHECKING:
     import pandas as pd  # the workers run without it: they start a second sooner
 
 _COLUMNS = ["video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height"]
+_FOUND = {"num_frames", "fps", "width", "height"}
 QUARANTINE = ["video_id", "path", "label", "subset", "reason"]
 
 
@@ -56,7 +58,8 @@ def probe_table(
     for path in dict.fromkeys(map(str, table["path"])):
         entry = {"backend": "pyav"} | known.entries.get(path, {})
         # Of a video inside an LMDB file, no path of the disk, nobody can tell whether it is the same.
-        results[path] = entry if os.path.exists(path) and made_of(path).items() <= entry.items() else None
+        known_all = entry.keys() >= _FOUND and made_of(path).items() <= entry.items()
+        results[path] = entry if known_all and os.path.exists(path) else None
     asked = [[path, modality, backend] for path, result in results.items() if result is None]
     how = {"workers": workers, "timeouts": [timeout] * len(asked), "backend": backend}
     with closing(run_all(probe_file, asked, **how)) as answers:
@@ -72,13 +75,15 @@ def probe_table(
 
 def divide(table: "pd.DataFrame", results: Sequence[dict]) -> "tuple[pd.DataFrame, pd.DataFrame, list[dict]]":
     """The rows of `table` whose result, one a row, has no `reason`, with their num_frames, width and height; the others
-    with the reason (columns QUARANTINE); and the results of the former. Both are numbered from 0."""
+    with the reason (columns QUARANTINE, their names as any file takes them); and the results of the former. Both are
+    numbered from 0."""
     failed = np.array(["reason" in result for result in results], dtype=bool)
     good = [result for result in results if "reason" not in result]
     readable, quarantine = table[~failed].reset_index(drop=True), table[failed].reset_index(drop=True)
     for name in ("num_frames", "width", "height"):
         readable[name] = [result[name] for result in good]
-    quarantine["reason"] = [result["reason"] for result in results if "reason" in result]
+    quarantine["path"] = [printable(str(path)) for path in quarantine["path"]]
+    quarantine["reason"] = [printable(result["reason"]) for result in results if "reason" in result]
     return readable, quarantine[QUARANTINE], good
 
 
