@@ -10,6 +10,7 @@ from stat import S_ISREG
 import numpy as np
 
 from actlib.datasets.errors import VideoError
+from actlib.messages import cut
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,15 @@ class VideoInfo:
     fps: float
     width: int
     height: int
+
+
+MAX_PIXELS = 1 << 26  # of a frame: four times those of 4096 × 4096. More is a damaged head, or meant to fill the memory
+
+
+def check_size(path: str | Path, width: int, height: int) -> None:
+    """Raise VideoError for a frame of a size that no video has, before anything of that size is made."""
+    if width * height > MAX_PIXELS:
+        raise VideoError(path, f"says that its frames have {width}×{height} pixels, and {MAX_PIXELS:,} are the most")
 
 
 def distinct_frames(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray | slice]:
@@ -66,3 +76,8 @@ def status_of(path: str | Path) -> os.stat_result:
         return os.stat(path)
     except OSError as error:
         raise VideoError(path, f"cannot be opened: {error.strerror}") from None
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line; its kind where it says nothing."""
+    return cut(next(iter(str(error).splitlines()), "") or type(error).__name__)
