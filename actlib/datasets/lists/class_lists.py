@@ -71,8 +71,9 @@ def json_classes(source: Source, path: Path) -> list[str]:
 def class_names(document: JsonList, names: list, where: str) -> list[str]:
     """The classes that a list in JSON names, each once; what is no name and what stands there twice is a problem."""
     found: dict[str, None] = {}
+    if all(type(name) is int for name in names):  # some call their classes by numbers
+        names = list(map(str, names))
     for number, name in enumerate(names):
-        name = str(name) if type(name) is int else name  # some number their classes
         if not isinstance(name, str) or not name.strip():
             document.problem("", misfit(f"{where}[{number}]", "the name of a class", name))
         elif name in found:

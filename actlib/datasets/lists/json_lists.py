@@ -28,7 +28,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
 from actlib.datasets.table import SUBSET_NAMES
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import write_json
-from actlib.messages import Problem, cut, misfit, shown
+from actlib.messages import Problem, cut, listed, misfit, shown
 
 
 def layout(path: Path) -> str:
@@ -56,20 +56,22 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
         if not isinstance(node.get("nodeName"), str) or not isinstance(node.get("parentName"), str | None):
             expected = "a node with nodeName and parentName"
             raise DataError(misfit(f"{files[0]}: taxonomy[{number}]", expected, taxonomy[number]))
+    if len(roots := [node["nodeName"] for node in nodes if node.get("parentName") is None]) > 1:
+        raise DataError(f"{files[0]}: taxonomy: several nodes have no parentName ({listed(roots, quote=True)})")
     parents = {node.get("parentName") for node in nodes}
     classes = list(dict.fromkeys(node["nodeName"] for node in nodes if node["nodeName"] not in parents))
     known, rows = set(classes), []
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
-        problems, segments = [problem] if problem else [], [] if problem else entry.get("annotations")
-        if not isinstance(segments, list | None):
+        problems, segments = [problem] if problem else [], [] if problem else entry.get("annotations", [])
+        if not isinstance(segments, list):
             problems.append(misfit("annotations", "a list of labels with segments", segments))
-            segments = None
+            segments = []
         elif subset == "testing" and not segments:
             rows.append(ListedVideo(key, "", subset, files[0], 0, key))
         elif subset and not segments:
             source.notes.append(f"video {key} of {subset} has no annotated segment")
-        for number, segment in enumerate(segments or ()):
+        for number, segment in enumerate(segments):
             label, times = (segment.get("label"), segment.get("segment")) if isinstance(segment, dict) else (None, None)
             if not isinstance(segment, dict) or not isinstance(label, str):
                 problems.append(misfit(f"annotations[{number}]", "a label and a segment", segment))
@@ -93,7 +95,8 @@ def read_something_v2(source: Source, dataset: Dataset) -> Listing:
 
     Classes in the order of their index.
     """
-    classes = json_classes(source, source.only(r".*labels\.json", dataset.files[0]))
+    file = source.only(r".*labels\.json", dataset.files[0])
+    classes = json_classes(source, file)
     known, rows = set(classes), []
     for subset, path in source.lists((".json",), expected=dataset).items():
         document = JsonList(source, path)
@@ -107,7 +110,7 @@ def read_something_v2(source: Source, dataset: Dataset) -> Listing:
             if label in known or (subset == "testing" and not label):
                 rows.append(ListedVideo(str(key), label, subset, path, number))
             else:
-                document.problem(template if label else str(key), label_problem(label, classes))
+                document.problem(template if label else str(key), label_problem(label, classes, file.name))
     return classes, frame(rows)
 
 
@@ -125,18 +128,17 @@ def read_exchange(source: Source, path: Path) -> Listing:
     known, rows, empty = set(classes), [], 0
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
-        label, segment, notes = "", None, None if problem else entry.get("annotations")
-        if not isinstance(notes, dict | None):
+        label, segment, notes = "", None, {} if problem else entry.get("annotations", {})
+        if not isinstance(notes, dict):
             problem = misfit("annotations", '{"label": …} (lists of segments in seconds come with a taxonomy)', notes)
         elif not problem:
-            notes = notes or {}
             label, segment = notes.get("label", ""), notes.get("segment")
             label = str(label) if type(label) is int else label
             if not isinstance(label, str):
                 problem = misfit("annotations.label", "the name of a class", label)
             elif label not in known and (label or subset != "testing"):
                 problem = label_problem(label, classes, "labels")
-            elif segment is not None and not _is_segment(segment):
+            elif "segment" in notes and not _is_segment(segment):
                 problem = f"segment {shown(segment)}: expected [first, last + 1], frame numbers from 1"
         if problem:
             _video_problem(document, key, problem)
