@@ -196,9 +196,10 @@ def test_a_spoilt_file_of_scores(judge, tmp_path, seed):
         del arrays[name]
         if rng.random() < 0.7:
             arrays[name] = rng.choice(wrong)
+        given = arrays.get(name, np.zeros(0))
+        if name in ("label", "video_id") and given.shape == (3,) and given.dtype.kind == "U":
+            arrays[name][0] = ""  # other names are no slip that anybody could see
         np.savez(path, **arrays)
-        if name == "label" and arrays.get(name, [""]).tolist() == ["run"] * 3:
-            return  # other true labels, which nobody can know
     elif seed % 4:
         path.write_bytes(data[: rng.randrange(len(data))])
     elif seed % 8:

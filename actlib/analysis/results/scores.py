@@ -152,8 +152,8 @@ def load_scores(path: str | Path, name: str = "") -> Scores:
 
 def _problems(videos: list, labels: list, classes: list, scores: np.ndarray) -> list[str]:
     """What is wrong with arrays of fitting shapes."""
-    if not all(isinstance(each, str) for each in [*videos, *labels, *classes]):
-        return ["video_id, label, classes: expected texts"]
+    if not all(isinstance(each, str) and each for each in [*videos, *labels, *classes]):
+        return ["video_id, label, classes: expected names, not empty"]
     if scores.dtype.kind != "f":
         return [f"scores: expected numbers with a fraction, found {scores.dtype}"]
     found = [f"classes: {shown(name)} stands there twice" for name, n in Counter(classes).items() if n > 1]
