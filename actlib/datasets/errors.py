@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from actlib.messages import Problem, printable, problems_in_words
+from actlib.messages import Problem, cut, printable, problems_in_words
 
 
 class DataError(ValueError):
@@ -20,7 +20,7 @@ class VideoError(RuntimeError):
 
     def __init__(self, path: str | Path, reason: str):
         self.path, self.reason = printable(str(path)), printable(reason)
-        super().__init__(f"{self.path}: {self.reason}")
+        super().__init__(f"{cut(self.path, 500)}: {self.reason}")
 
     def __reduce__(self):
         return type(self), (self.path, self.reason)

@@ -95,7 +95,11 @@ class Writer(AbstractContextManager):
         _forget(os.path.abspath(path))  # lmdb refuses to open a file twice
         if os.path.exists(path) and os.path.getsize(path) and (reason := _cut_off(path)):
             raise DataError(f"{path}: {reason}; delete it, and its videos are converted anew")
-        self._env = _lmdb().open(str(path), subdir=False, map_size=_MAP_SIZE, map_async=False)
+        lmdb = _lmdb()
+        try:
+            self._env = lmdb.open(str(path), subdir=False, map_size=_MAP_SIZE, map_async=False)
+        except lmdb.Error as error:
+            raise DataError(f"{path}: cannot be written to ({error}); if it is damaged, delete it") from None
 
     def add(self, video_id: str, info: VideoInfo, frames: Iterable[bytes]) -> None:
         """Write a video, its frames as JPEGs in order; one that is there under the same id is replaced.
