@@ -1,6 +1,7 @@
 """Annotation tables of people's own videos: a folder of class folders, or a CSV of path, label and subset."""
 
 import os
+import re
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
@@ -12,7 +13,7 @@ import pandas as pd
 from actlib.datasets.csv_files import CsvFile
 from actlib.datasets.errors import DataError, raise_problems, reading
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES, problems_of
-from actlib.messages import printable, shown
+from actlib.messages import printable
 
 
 def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -67,11 +68,13 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
         if name in rows.columns:
             table[name] = rows[name] if name == "video_id" else rows[name].where(rows[name].str.strip() != "")
     problems, lines = problems_of(table, file.lines), file.lines()
-    for line, path, label in zip(lines, table["path"], table["label"]):
+    for line, path, *texts in zip(lines, table["path"], table["label"], table["video_id"]):
         if path and not os.path.isfile(path):
             problems.append(partial("line {}: no file {}".format, line, path))
-        if "\n" in label and "," in label:
-            problems.append(f"line {line}: label {shown(label)}: is a quotation mark left open?")
+        # A line break in a name is odd, not wrong; but not where another row's video follows it.
+        swallowed = [part for text in texts if "\n" in text for part in re.split(r"[,\n]", text)[1:]]
+        if any(part and os.path.isfile(root / part) for part in swallowed):
+            problems.append(f"line {line}: holds another row; is a quotation mark left open?")
     raise_problems(csv, problems)
     return table
 
