@@ -16,6 +16,9 @@ from actlib.analysis.results.val_json import ResultError, read_results, read_tru
 from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info, write_dataset_info
 from actlib.datasets.errors import DataError
 from actlib.datasets.own_videos import from_csv
+from actlib.datasets.prepare.convert import claim_root
+from actlib.datasets.prepare.journal import Journal
+from actlib.datasets.prepare.layout import StorageOptions
 from actlib.datasets.table import COLUMNS, read_table, write_table
 
 LABELS = ["run", "walk, slowly", 'jump "high"', "Übung 😀"]
@@ -241,6 +244,36 @@ def test_a_spoilt_run_folder(judge, tmp_path, seed):
         return found.to_csv() == unspoilt or place and found["run"].tolist() == ["run"]
 
     judge(lambda: read_runs([str(folder)]), kind="run folder", errors=ValueError, names=[path.name], same=same)
+
+
+@pytest.mark.seeds(20, 600)
+def test_a_spoilt_journal_and_a_claimed_folder(judge, tmp_path, seed):
+    """What a folder of converted videos was made by is said or refused; of a journal whole lines alone count."""
+    rng = random.Random(seed)
+    options = StorageOptions("short_gop", tmp_path / "short_gop")
+    claim_root(options)
+    path = tmp_path / "short_gop" / "storage.json"
+    write_json(path, spoil_value(json.loads(path.read_text()), rng)[0]) if seed % 2 else spoil_text(path, rng)
+    names = [tmp_path.name]
+    judge(lambda: claim_root(options), kind="storage.json", errors=DataError, names=names, same=lambda found: True)
+
+    journal, numbers = tmp_path / "done.jsonl", ("num_frames", "width")
+    entry = {"path": "/ü.mp4", "num_frames": 5, "width": 64, "source": [1, 2]}
+    for name in "ab":
+        Journal(journal, "path", numbers).add(entry | {"path": name})
+    if seed % 2:
+        lines = journal.read_text().splitlines()
+        lines[-1] = json.dumps(spoil_value(json.loads(lines[-1]), rng, passed_over=("path",))[0])
+        journal.write_text("\n".join(lines))
+    else:
+        data = journal.read_bytes()
+        journal.write_bytes(data[: rng.randrange(len(data))] + rng.choice([b"", b"\0" * 4096, b"\xff\xfe", b"\n[]\n7"]))
+
+    def same(found):
+        values = [each[name] for each in found.values() for name in numbers]
+        return set(found) <= set("ab") and all(type(each) in (int, float) for each in values)
+
+    judge(lambda: Journal(journal, "path", numbers).entries, kind="journal", errors=(), same=same)
 
 
 def test_a_table_of_wrong_rows_alone_is_refused_in_little_time(judge, tmp_path):

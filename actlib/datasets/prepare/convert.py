@@ -30,7 +30,7 @@ from actlib.messages import cut
 
 JOURNAL = "converted.jsonl"  # the files in a folder of converted videos
 _OPTIONS, _PACKS, _LOCK = "storage.json", ".packs", ".lock"
-_ENTRY = {"source", "target", "num_frames", "width", "height", "disk"}  # what the journal must say of a video
+_NUMBERS = ("num_frames", "width", "height", "disk")  # that the journal has of a video
 _SLOWEST = 5.0  # frames/s that a conversion is given time for, on top of the decoder's timeout
 _SAMPLES = 4  # videos, spread over the table, that are converted before the disk for the others is estimated
 
@@ -98,7 +98,7 @@ class Conversion(AbstractContextManager):
         if options.storage == "flow":
             opencv()
         claim_root(options)
-        self._journal = Journal(self._root / JOURNAL, "target")
+        self._journal = Journal(self._root / JOURNAL, "target", _NUMBERS)
         self._packs = self._root / _PACKS
         self._writers: dict[str, lmdb_store.Writer] = {}
         with ExitStack() as stack:
@@ -131,7 +131,7 @@ class Conversion(AbstractContextManager):
     def _done_before(self, job: Job) -> dict | None:
         """The journal's entry of a job, if the video is there and of this very source."""
         entry = self._journal.entries.get(self._key(job))
-        if not entry or not entry.keys() >= _ENTRY or entry["source"] != fingerprint(job.source):
+        if not entry or entry.get("source") != fingerprint(job.source):
             return None
         if self._options.storage != "lmdb":
             return entry if os.path.exists(job.target) else None

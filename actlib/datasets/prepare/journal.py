@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,16 +10,18 @@ from pathlib import Path
 class Journal:
     """What is done already, in the file `path`: a line of JSON a video, added when it is done, so that a run that was
     killed goes on where it was. `entries` holds them by their value of `key`; of several the last one counts. A line
-    that was cut off is left out. Without a path nothing is kept."""
+    that was cut off, or has no number where `numbers` says so, is left out: its video is done again. Without a path
+    nothing is kept."""
 
-    def __init__(self, path: str | Path | None, key: str):
+    def __init__(self, path: str | Path | None, key: str, numbers: Iterable[str] = ()):
         self._path, self._key = Path(path) if path else None, key
         self.entries: dict[str, dict] = {}
         text = self._path.read_bytes().decode(errors="replace") if self._path and self._path.is_file() else ""
         for line in text.split("\n"):
             with suppress(ValueError):  # empty, or cut off
                 entry = json.loads(line)
-                if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                whole = isinstance(entry, dict) and isinstance(entry.get(key), str)
+                if whole and all(type(entry.get(name)) in (int, float) for name in numbers):
                     self.entries[entry[key]] = entry
 
     def add(self, entry: dict) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd  # the workers run without it: they start a second sooner
 
 _COLUMNS = ["video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height"]
-_FOUND = {"num_frames", "fps", "width", "height"}
+_NUMBERS = ("num_frames", "fps", "width", "height")
 QUARANTINE = ["video_id", "path", "label", "subset", "reason"]
 
 
@@ -50,7 +50,7 @@ def probe_table(
         raise ValueError(f"the table of videos lacks {', '.join(missing)}; its columns are {', '.join(table.columns)}")
     check_limits(workers, timeout)
     backend = check_backend(backend)
-    known, results = Journal(journal, "path"), {}
+    known, results = Journal(journal, "path", _NUMBERS), {}
 
     def made_of(path: str) -> dict:
         return {"modality": modality, "backend": backend, "source": fingerprint(path)}
@@ -58,8 +58,7 @@ def probe_table(
     for path in dict.fromkeys(map(str, table["path"])):
         entry = {"backend": "pyav"} | known.entries.get(path, {})
         # Of a video inside an LMDB file, no path of the disk, nobody can tell whether it is the same.
-        known_all = entry.keys() >= _FOUND and made_of(path).items() <= entry.items()
-        results[path] = entry if known_all and os.path.exists(path) else None
+        results[path] = entry if os.path.exists(path) and made_of(path).items() <= entry.items() else None
     asked = [[path, modality, backend] for path, result in results.items() if result is None]
     how = {"workers": workers, "timeouts": [timeout] * len(asked), "backend": backend}
     with closing(run_all(probe_file, asked, **how)) as answers:
