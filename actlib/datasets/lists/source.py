@@ -76,12 +76,13 @@ class Source:
     _files: list[Path] | None = field(default=None, init=False, repr=False)
 
     def problem(self, file: str | Path, line: int | Callable[[], int | None] | None, what: Problem) -> None:
-        """Note what is wrong in a line. `line` and `what` may be functions, which are asked only if it is shown."""
+        """Note what is wrong in a line, where one is known. `line` and `what` may be functions, which are asked only if
+        it is shown."""
         self.problems.append(partial(self._said, file, line, what))
 
     def _said(self, file, line, what) -> str:
         line = line() if callable(line) else line
-        return f"{self.name(file)}{'' if line is None else f' line {line}'}: {what() if callable(what) else what}"
+        return f"{self.name(file)}{f' line {line}' if line else ''}: {what() if callable(what) else what}"
 
     def name(self, file: str | Path) -> str:
         """A file's name as the user will recognise it: relative to the folder of the lists."""
@@ -298,7 +299,7 @@ def check_ids(source: Source, table: pd.DataFrame) -> None:
 
 
 def _stands_already(source: Source, video_id: str, place: tuple[Path, int]) -> str:
-    return f"video id {shown(video_id)} stands already in {source.name(place[0])} line {place[1]}"
+    return f"video id {shown(video_id)} stands already in {source.name(place[0])}{f' line {place[1]}' if place[1] else ''}"
 
 
 def with_unique_ids(table: pd.DataFrame, *, doubled_segments: bool = False) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from stat import S_ISREG
 import numpy as np
 
 from actlib.datasets.errors import VideoError
-from actlib.messages import cut
+from actlib.messages import cut, shown
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def distinct_frames(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray | sl
     Where they are just these already, `places` is a slice, which copies nothing. Raises ValueError."""
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(f"indices must be a non-empty list of whole numbers, got {indices.tolist()!r}")
+        raise ValueError(f"indices must be a non-empty list of whole numbers, got {shown(indices.tolist())}")
     distinct, places = np.unique(indices, return_inverse=True)
     return distinct, slice(None) if np.array_equal(distinct, indices) else places
 

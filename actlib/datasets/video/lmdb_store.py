@@ -104,7 +104,8 @@ class Writer(AbstractContextManager):
     def add(self, video_id: str, info: VideoInfo, frames: Iterable[bytes]) -> None:
         """Write a video, its frames as JPEGs in order; one that is there under the same id is replaced.
 
-        Raises DataError for an id that is too long for a key, ValueError when there are not `info.num_frames` frames.
+        Raises DataError for an id that is too long for a key and where the disk is full, ValueError when there are not
+        `info.num_frames` frames.
         """
         if len(video_id.encode()) > MAX_ID:
             raise DataError(f"video_id {shown(video_id)} is too long for an LMDB file ({MAX_ID} bytes at most)")
@@ -120,6 +121,8 @@ class Writer(AbstractContextManager):
                 return
             except _lmdb().MapFullError:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
+            except _lmdb().Error as error:
+                raise DataError(f"{self._env.path()}: {video_id} cannot be written: {error}") from None
 
     def info(self, video_id: str) -> VideoInfo | None:
         """The record of a video; None if it is not there."""
