@@ -299,7 +299,8 @@ def check_ids(source: Source, table: pd.DataFrame) -> None:
 
 
 def _stands_already(source: Source, video_id: str, place: tuple[Path, int]) -> str:
-    return f"video id {shown(video_id)} stands already in {source.name(place[0])}{f' line {place[1]}' if place[1] else ''}"
+    file, line = place
+    return f"video id {shown(video_id)} stands already in {source.name(file)}{f' line {line}' if line else ''}"
 
 
 def with_unique_ids(table: pd.DataFrame, *, doubled_segments: bool = False) -> pd.DataFrame:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from actlib.files import parse_json
+
 
 class Journal:
     """What is done already, in the file `path`: a line of JSON a video, added when it is done, so that a run that was
@@ -19,7 +21,7 @@ class Journal:
         text = self._path.read_bytes().decode(errors="replace") if self._path and self._path.is_file() else ""
         for line in text.split("\n"):
             with suppress(ValueError):  # empty, or cut off
-                entry = json.loads(line)
+                entry, _ = parse_json(line)
                 whole = isinstance(entry, dict) and isinstance(entry.get(key), str)
                 if whole and all(type(entry.get(name)) in (int, float) for name in numbers):
                     self.entries[entry[key]] = entry

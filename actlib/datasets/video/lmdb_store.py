@@ -19,6 +19,7 @@ import numpy as np
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames, stacked
 from actlib.datasets.video.numbered_pictures import decode_pictures
+from actlib.files import parse_json
 from actlib.messages import shown
 
 MAX_ID = 511 - 10  # bytes of a video's id: LMDB's own limit of a key, less a frame's number
@@ -125,10 +126,10 @@ class Writer(AbstractContextManager):
                 raise DataError(f"{self._env.path()}: {video_id} cannot be written: {error}") from None
 
     def info(self, video_id: str) -> VideoInfo | None:
-        """The record of a video; None if it is not there."""
+        """The record of a video; None if it is not there, or damaged."""
         with self._env.begin() as transaction:
             data = _get(transaction, video_id)
-        return VideoInfo(**json.loads(data)) if data else None
+        return _info(data) if data else None
 
     def __exit__(self, *exception):
         self._env.close()
@@ -235,9 +236,16 @@ def _record(path, transaction, video_id: str) -> VideoInfo:
     data = _get(transaction, video_id)
     if data is None:
         raise VideoError(path, "is not in its LMDB file; notebook 01_data_prep converts it again")
+    if (info := _info(data)) is None:
+        raise VideoError(path, f"its record in the LMDB file is damaged; {_REMEDY}")
+    return info
+
+
+def _info(data: bytes) -> VideoInfo | None:
+    """What a record says; None for a damaged one."""
     with suppress(ValueError, TypeError):
-        info = VideoInfo(**json.loads(bytes(data)))
-        numbers = (info.num_frames, info.width, info.height)
-        if all(type(each) is int and each > 0 for each in numbers) and type(info.fps) in (int, float):
+        info = VideoInfo(**parse_json(bytes(data).decode())[0])
+        sizes = (info.num_frames, info.width, info.height)
+        if all(type(each) is int and each > 0 for each in sizes) and type(info.fps) in (int, float):
             return info
-    raise VideoError(path, f"its record in the LMDB file is damaged; {_REMEDY}")
+    return None
