@@ -56,11 +56,12 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
         if not isinstance(node.get("nodeName"), str) or not isinstance(node.get("parentName"), str | None):
             expected = "a node with nodeName and parentName"
             raise DataError(misfit(f"{files[0]}: taxonomy[{number}]", expected, taxonomy[number]))
-    if len(roots := [node["nodeName"] for node in nodes if node.get("parentName") is None]) > 1:
-        raise DataError(f"{files[0]}: taxonomy: several nodes have no parentName ({listed(roots, quote=True)})")
     parents = {node.get("parentName") for node in nodes}
+    alone = [node["nodeName"] for node in nodes if node.get("parentName") is None and node["nodeName"] not in parents]
+    if alone and len(alone) < len(nodes):  # in a flat list of classes none has a parent
+        raise DataError(f"{files[0]}: taxonomy: no parentName, and no node below it: {listed(alone, quote=True)}")
     classes = list(dict.fromkeys(node["nodeName"] for node in nodes if node["nodeName"] not in parents))
-    known, rows = set(classes), []
+    known, rows, empty = set(classes), [], []
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
         problems, segments = [problem] if problem else [], [] if problem else entry.get("annotations", [])
@@ -70,7 +71,7 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
         elif subset == "testing" and not segments:
             rows.append(ListedVideo(key, "", subset, files[0], 0, key))
         elif subset and not segments:
-            source.notes.append(f"video {key} of {subset} has no annotated segment")
+            empty.append(key)
         for number, segment in enumerate(segments):
             label, times = (segment.get("label"), segment.get("segment")) if isinstance(segment, dict) else (None, None)
             if not isinstance(segment, dict) or not isinstance(label, str):
@@ -83,6 +84,8 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
                 rows.append(ListedVideo(key, label, subset, files[0], 0, key, None, None, *times))
         for problem in problems:
             _video_problem(document, key, problem)
+    if empty:
+        source.notes.append(f"{len(empty):,} videos have no annotated segment: {listed(empty)}")
     return classes, with_unique_ids(frame(rows), doubled_segments=True)
 
 
@@ -189,7 +192,7 @@ def _span(row) -> tuple[int, int] | None:
 
 
 def _is_time(value) -> bool:
-    return type(value) in (int, float) and 0 <= value < 1e9
+    return type(value) in (int, float) and abs(value) < 1e9  # not NaN
 
 
 def _is_segment(value) -> bool:
