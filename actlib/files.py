@@ -5,10 +5,13 @@ is atomic on a local file system: after a crash the old content is still there, 
 This module knows `messages` alone in the package; everybody may use it.
 """
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,27 +19,82 @@ from pathlib import Path
 
 from actlib.messages import kind_of, listed
 
+_TEMPORARY = ".part-"  # what the temporary names begin with; hidden, so that nobody takes one for a video or a list
+FULL = 4096  # bytes: with less, a disk takes no file more
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFull(OSError):
+    """A file that does not fit on its disk. The message names it, what it takes (None: nobody knows) and what is free;
+    what stood in its place before is whole."""
+
+    def __init__(self, path: str | Path, takes: int | None, free: int, kept: str = "What stood there before is whole"):
+        what = "it does not fit" if takes is None else f"its {in_bytes(takes)} do not fit"
+        super().__init__(
+            f"{path}: the disk is full: {what} into the {in_bytes(free)} that are free. {kept}; make room, and the "
+            "same command goes on from there"
+        )
+        self.path, self.takes, self.free = path, takes, free
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes as people read it: `34.1 MB`."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+
+
+def free_bytes(path: str | Path) -> int:
+    """What is free on the disk of `path`, which need not be there yet."""
+    path = Path(path).absolute()
+    return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free
+
 
 @contextmanager
-def atomic_path(path: str | Path):
+def atomic_path(path: str | Path, needed: int | None = None):
     """Yield a temporary path beside `path` to write to; on success it replaces `path`, on an error it goes.
 
-    The temporary name keeps the suffix, so that libraries which choose a format by it (matplotlib, PyAV) work.
+    The temporary name keeps the suffix, so that libraries which choose a format by it (matplotlib, PyAV) work. Raises
+    DiskFull where the disk is, or `needed` bytes do not fit on it; no error of a library's own stands for that.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    path, name = Path(path), None
+    if needed is not None and needed > (free := free_bytes(path)):
+        raise DiskFull(path, needed, free)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
         # mkstemp makes private files; give them the permissions a plain open() would have given.
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         yield Path(name)
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        full = isinstance(error, Exception) and _says_full(error, path)
+        free = free_bytes(path) + (os.path.getsize(name) if name else 0) if full else 0
+        if name:
+            os.unlink(name)
+        if full:
+            raise DiskFull(path, needed, free) from error
         raise
+
+
+def _says_full(error: Exception, path: Path) -> bool:
+    """Whether a full disk is behind what a library raised; torch and libav say so in words of their own."""
+    if isinstance(error, DiskFull):
+        return False
+    return getattr(error, "errno", None) in _NO_SPACE or (not isinstance(error, OSError) and free_bytes(path) < FULL)
+
+
+def remove_temporaries(folder: str | Path) -> None:
+    """Remove what killed writes left directly in `folder`. Only for who holds the folder's lock."""
+    for path in Path(folder).glob(f"{_TEMPORARY}*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def digest(path: str | Path) -> str:
@@ -44,9 +102,20 @@ def digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def write_with(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Call `write(temporary_path)` and move the result to `path`. Returns `path`."""
-    with atomic_path(path) as temporary:
+def zip_digest(path: str | Path) -> str:
+    """What tells one zip's content from another's, such as a checkpoint's: a digest of the names, sizes and checksums
+    in its directory, which takes no time however large it is. Empty for a file of another kind. Raises OSError."""
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            return ""
+        with zipfile.ZipFile(file) as archive:
+            entries = [(each.filename, each.file_size, each.CRC) for each in archive.infolist()]
+    return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
+
+
+def write_with(path: str | Path, write: Callable[[Path], object], needed: int | None = None) -> Path:
+    """Call `write(temporary_path)` and move the result to `path`; `needed` as for `atomic_path`. Returns `path`."""
+    with atomic_path(path, needed) as temporary:
         write(temporary)
     return Path(path)
 

@@ -10,7 +10,7 @@ import yaml
 from actlib.files import atomic_path, write_json
 from actlib.progress import progress
 
-# Who may know whom; files.py, messages.py and progress.py are for everybody and know nobody.
+# Who may know whom; files.py, locks.py, messages.py and progress.py are for everybody and know nobody.
 MAY_KNOW = {
     "models": set(),
     "datasets": set(),
@@ -20,13 +20,14 @@ MAY_KNOW = {
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
     "files": set(),
+    "locks": set(),
     "messages": set(),
     "progress": set(),
     "weights_commands": {"compute", "models"},
     "__main__": {"params", "runs", "weights_commands"},
     "__init__": {"models"},
 }
-EVERYBODY = {"files", "messages", "progress"}
+EVERYBODY = {"files", "locks", "messages", "progress"}
 
 
 def imports_of(root) -> dict[str, set[str]]:

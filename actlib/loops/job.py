@@ -119,6 +119,14 @@ class Job(Evaluation):
         """The row of the epoch whose network is best.pt: the first of those with the highest val_top1."""
         return self.history[self.best_epoch - 1]
 
+    @property
+    def checkpoints(self) -> dict[str, dict]:
+        """What a finished run leaves for others, by its name in the run folder, each with the epoch that it is of."""
+        return {
+            "checkpoints/best.pt": {"epoch": self.best_epoch},
+            "checkpoints/last.pt": {"epoch": len(self.history)},
+        }
+
     def learning_rates(self) -> np.ndarray:
         """The rate of every step, float64 (epochs · steps_per_epoch,); `plateau` may lower it on the way."""
         return learning_rates(self.p, self.steps_per_epoch)

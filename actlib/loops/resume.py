@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from actlib.compute.execution import Execution
-from actlib.files import put_aside
+from actlib.files import DiskFull, put_aside, remove_temporaries
 from actlib.loops.job import Job, random_states
 from actlib.loops.optim import rate, rate_factor, set_rates
 from actlib.models import VideoModel, WeightsError
@@ -161,12 +161,13 @@ def _check_best(job: Job) -> None:
 
 def begin(job: Job) -> None:
     """Set torch's generators as `prepare` left them, or the checkpoint, whatever was drawn since by looking at things.
-    With `resume: never` earlier checkpoints are put aside, not overwritten."""
+    What a killed write left goes. With `resume: never` earlier checkpoints are put aside, not overwritten."""
     torch.set_rng_state(job.random_states["torch"])
     cuda = job.random_states["cuda"]
     if cuda and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(cuda)
     folder = folder_of(job.p)
+    remove_temporaries(folder)
     if job.p.resume == "never" and not job.history and job.within is None and folder.exists():
         put_aside(folder)
 
@@ -202,14 +203,24 @@ def save_epoch(job: Job) -> None:
     job.within = None
     if not job.best_epoch or row["val_top1"] > job.best["val_top1"]:
         job.best_epoch = row["epoch"]
-        save_checkpoint(folder / "best.pt", content_of(job))  # for inference: without the optimiser's state
+        _write(folder / "best.pt", content_of(job))  # for inference: without the optimiser's state
     whole = _whole_content(job)
     if job.p.checkpoint_every and row["epoch"] % job.p.checkpoint_every == 0:
-        save_checkpoint(folder / f"epoch_{row['epoch']:04d}.pt", whole)
-    save_checkpoint(folder / "last.pt", whole)
+        _write(folder / f"epoch_{row['epoch']:04d}.pt", whole)
+    _write(folder / "last.pt", whole)
 
 
 def save_within(job: Job, within: dict) -> None:
     """Write last.pt inside an epoch. `within`: the batches done and the epoch's sums so far (see `train`)."""
     job.within = within
-    save_checkpoint(folder_of(job.p) / "last.pt", _whole_content(job))
+    _write(folder_of(job.p) / "last.pt", _whole_content(job))
+
+
+def _write(path: Path, content: dict) -> None:
+    """Write a checkpoint. Raises DiskFull, which says from where the run goes on."""
+    try:
+        save_checkpoint(path, content)
+    except DiskFull as full:
+        last = path.with_name("last.pt")
+        kept = f"{last} is intact: the run goes on from there" if last.exists() else "No checkpoint was written before"
+        raise DiskFull(path, full.takes, full.free, kept) from None

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from actlib import locks
 from actlib.compute.device import on_device, to_device, to_float
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.clips.streams import stream
@@ -39,22 +40,24 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
 
     Checkpoints lie in `run_dir`/checkpoints: last.pt after every epoch, and every `checkpoint_minutes` inside one;
     best.pt (highest val_top1, of equal ones the first); epoch_NNNN.pt every `checkpoint_every` epochs. Raises
-    TrainingError when the loss is no longer finite; the last good checkpoint stays.
+    TrainingError when the loss is no longer finite, DiskFull when a checkpoint does not fit, and the last good one
+    stays; `locks.Locked` while another process is at work in the folder.
     """
-    resume.begin(job)
-    yield from list(job.history)
-    for epoch in range(len(job.history), job.p.epochs):
-        begin = time.perf_counter()
-        with job.execution.switched():
-            trained = _train_epoch(job, epoch, progress)
-        row = {"epoch": epoch + 1, **trained, **_validate(job, progress)}
-        row["seconds"] = round(time.perf_counter() - begin, 2)
-        if job.plateau:
-            job.plateau.step(row["val_loss"])
-            set_rates(job.schedule)
-        job.history.append(row)
-        resume.save_epoch(job)
-        yield row
+    with locks.take(job.p.run_dir):
+        resume.begin(job)
+        yield from list(job.history)
+        for epoch in range(len(job.history), job.p.epochs):
+            begin = time.perf_counter()
+            with job.execution.switched():
+                trained = _train_epoch(job, epoch, progress)
+            row = {"epoch": epoch + 1, **trained, **_validate(job, progress)}
+            row["seconds"] = round(time.perf_counter() - begin, 2)
+            if job.plateau:
+                job.plateau.step(row["val_loss"])
+                set_rates(job.schedule)
+            job.history.append(row)
+            resume.save_epoch(job)
+            yield row
 
 
 def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:

@@ -1,52 +1,22 @@
-"""What all parameter models share: reading YAML, validation with every problem at once, the notebook's cell."""
+"""What all parameter models share: validation with every problem at once, the notebook's cell."""
 
 import contextlib
-import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from enum import Enum
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actlib.compute.vocabulary import CHOSEN, MEMORY_FORMATS, PRECISIONS
 from actlib.files import project_root
-from actlib.messages import did_you_mean
-
-
-class ParamsError(ValueError):
-    """Parameters that cannot be used. The message names the source and every field with its value and fix."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number (YAML 1.1 asks for a dot: 1.0e-3)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping. Raises ParamsError for anything else, with the line of a syntax error."""
-    path = Path(path)
-    if not path.is_file():
-        raise ParamsError(
-            f"{path}: no such file" + did_you_mean(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        )
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from error
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise ParamsError(f"{path}: expected lines of the form name: value, found a {type(content).__name__}")
-    return content
-
+from actlib.messages import PROBLEMS_SHOWN, did_you_mean, shown
+from actlib.params.injected import injected_values
+from actlib.params.yaml_files import ParamsError, dump_yaml, load_yaml, shorter
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Above0 = Annotated[float, Field(gt=0)]
 InputPath = Annotated[str, Field(json_schema_extra={"input_path": True})]
 WeightsPath = Annotated[str, Field(json_schema_extra={"input_path": True, "weights": True})]
@@ -74,10 +44,37 @@ class Group(Enum):
         return Field(**values, description=description, json_schema_extra={"group": self.value}, **bounds)
 
 
-class Params(BaseModel):
-    """What all notebooks share."""
+class Checked(BaseModel):
+    """Values that are checked whole, every problem named."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @classmethod
+    def build(cls, values: dict[str, Any], source: str | Path) -> Self:
+        """Validate `values`. Raises ParamsError that names `source` and lists every problem, the first ones of many."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+        problems = [cls._problem(each) for each in errors[:PROBLEMS_SHOWN]]
+        if len(errors) > PROBLEMS_SHOWN:
+            problems.append(f"  … and {len(errors) - PROBLEMS_SHOWN:,} more")
+        raise ParamsError(f"{source}: " + "\n".join(["not usable as " + cls.__name__, *problems]))
+
+    @classmethod
+    def _problem(cls, error: dict) -> str:
+        name = shorter(".".join(map(str, error["loc"])), 100)
+        if error["type"] == "extra_forbidden":
+            hint = did_you_mean(name, cls.model_fields, 1, cutoff=0.5) or "; known: " + ", ".join(cls.model_fields)
+            return f"  - {name}: no such parameter{hint}"
+        what = shorter(error["msg"].removeprefix("Value error, "))
+        return f"  - {name}: {shown(error['input'])}: {what}" if name else f"  - {what}"
+
+
+class Params(Checked):
+    """What all notebooks share."""
 
     run_dir: str = Group.start("outputs/run", "the run folder: everything is written here", min_length=1)
 
@@ -89,32 +86,16 @@ class Params(BaseModel):
                 info.description = info.description.replace("{}", f"{', '.join(others)} or {last}")
 
     @classmethod
-    def build(cls, values: dict[str, Any], source: str | Path) -> Self:
-        """Validate `values`. Raises ParamsError that names `source` and lists every problem."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            problems = [cls._problem(each) for each in error.errors()]
-        raise ParamsError(f"{source}: " + "\n".join(["not usable as " + cls.__name__, *problems]))
-
-    @classmethod
-    def _problem(cls, error: dict) -> str:
-        name = ".".join(map(str, error["loc"]))
-        if error["type"] == "extra_forbidden":
-            hint = did_you_mean(name, cls.model_fields, 1, cutoff=0.5) or "; known: " + ", ".join(cls.model_fields)
-            return f"  - {name}: no such parameter{hint}"
-        what = error["msg"].removeprefix("Value error, ")
-        return f"  - {name}: {error['input']!r}: {what}" if name else f"  - {what}"
-
-    @classmethod
     def from_file(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> Self:
         """The parameters of a YAML file, with `overrides` put over them."""
         return cls.build({**load_yaml(path), **(overrides or {})}, path)
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """The parameters that stand in a notebook's `globals()`, whether from its cell, papermill or a person."""
-        return cls.build({name: namespace[name] for name in cls.model_fields if name in namespace}, "this notebook")
+        """The parameters that stand in a notebook's `globals()`, whether from its cell, papermill or a person. A name
+        that papermill put there, and that the notebook does not have, is refused as everywhere."""
+        values = {name: namespace[name] for name in cls.model_fields if name in namespace}
+        return cls.build(values | injected_values(namespace), "this notebook")
 
     @classmethod
     def groups(cls) -> dict[str, list[str]]:
@@ -139,14 +120,19 @@ class Params(BaseModel):
         literal = repr(field.get_default(call_default_factory=True)).replace("'", '"')
         return f"{name} = {literal}  # {field.description}"
 
+    @classmethod
+    @cache
+    def _input_fields(cls) -> list[tuple[str, dict]]:
+        fields = [(name, info.json_schema_extra) for name, info in cls.model_fields.items()]
+        return [(name, extra) for name, extra in fields if extra.get("input_path")]
+
     def inputs(self) -> dict[str, list[str]]:
         """The input files that are named, by parameter; of a list of networks the checkpoints."""
         found = {}
-        for name, info in type(self).model_fields.items():
-            value, words = getattr(self, name), info.json_schema_extra.get("words", ())
-            if info.json_schema_extra.get("input_path"):
-                paths = [value] if isinstance(value, str) else filter(is_checkpoint, value)
-                found[name] = [path for path in paths if path and path not in words]
+        for name, extra in self._input_fields():
+            value, words = getattr(self, name), extra.get("words", ())
+            paths = [value] if isinstance(value, str) else filter(is_checkpoint, value)
+            found[name] = [path for path in paths if path and path not in words]
         return found
 
     def code_files(self) -> list[str]:
@@ -156,18 +142,22 @@ class Params(BaseModel):
         files = [spec.split()[0].rpartition(":")[0] for spec in specs if spec]
         return [file for file in files if file.endswith(".py")]
 
-    def missing_inputs(self, root: str | Path, written: Sequence[Path] = ()) -> dict[str, str]:
+    def missing_inputs(
+        self, root: str | Path, written: Collection[str] = (), known: dict[str, str] | None = None
+    ) -> dict[str, str]:
         """What to say about each input file that is not there, by parameter; relative paths are below `root`. What
-        lies below one of the folders `written` is still to come, and not missed."""
-        found = {}
+        lies in one of the folders `written` is still to come, and not missed. `known`: what was said before of a path;
+        it is added to, for thousands of runs that name the same files."""
+        known, found = {} if known is None else known, {}
         for name, paths in self.inputs().items():
             for path in paths:
-                if any(Path(path).is_relative_to(folder) for folder in written):
-                    continue
-                weights = type(self).model_fields[name].json_schema_extra.get("weights")
-                reason = "" if (Path(root) / path).exists() else _missing_weights(path) if weights else "no such file"
-                if reason:
-                    found[name] = reason if path == getattr(self, name) else f"{path}: {reason}"
+                if path not in known:
+                    coming = written and any(str(each) in written for each in (Path(path), *Path(path).parents))
+                    weights = type(self).model_fields[name].json_schema_extra.get("weights")
+                    there = coming or (Path(root) / path).exists()
+                    known[path] = "" if there else _missing_weights(path) if weights else "no such file"
+                if known[path]:
+                    found[name] = known[path] if path == getattr(self, name) else f"{path}: {known[path]}"
         return found
 
     def refuse(self, *checks: tuple[str, bool, str]) -> Self:
@@ -183,7 +173,7 @@ class Params(BaseModel):
 
     def as_yaml(self) -> str:
         """Every parameter, defaults included, as YAML that reads back to the same."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump())
 
 
 def _missing_weights(name: str) -> str:
@@ -211,15 +201,23 @@ def check_model(spec: str) -> str:
 
     A file in it (`my_nets.py:small3d`) lies relative to the project's folder, which every run works in.
     """
-    if not spec:
-        return spec
-    from actlib.models import parse_spec  # torch is imported only where a network is named
-
-    name, *options = spec.split()
+    name, *options = spec.split() or [""]
     spec = " ".join([name, *(option.replace(":", "=", 1) for option in options)])
-    with contextlib.chdir(project_root()):
+    return _check_own_model(spec) if ":" in name else _check_model(spec)
+
+
+@lru_cache  # a batch names the same one in thousands of runs
+def _check_model(spec: str) -> str:
+    if spec:
+        from actlib.models import parse_spec  # torch is imported only where a network is named
+
         parse_spec(spec)
     return spec
+
+
+def _check_own_model(spec: str) -> str:
+    with contextlib.chdir(project_root()):
+        return _check_model.__wrapped__(spec)  # its file may change meanwhile
 
 
 Precision = Literal[*CHOSEN, *PRECISIONS]

@@ -1,7 +1,7 @@
 """Parameters of 02_train and 03_finetune."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -175,9 +175,13 @@ class FinetuneParams(TrainingParams):
         read_factors(entries)
         return entries
 
-    def missing_inputs(self, root: str | Path, written: Sequence[Path] = ()) -> dict[str, str]:
+    def missing_inputs(
+        self, root: str | Path, written: Collection[str] = (), known: dict[str, str] | None = None
+    ) -> dict[str, str]:
         """As of all parameters; but a run that goes on from its checkpoint does without the weights it started from."""
-        found = super().missing_inputs(root, written)
+        found = super().missing_inputs(root, written, known)
+        if "pretrained" not in found:
+            return found
         checkpoint = {"auto": f"{self.run_dir}/checkpoints/last.pt"}.get(self.resume, self.resume)
         if self.resume != "never" and (Path(root) / checkpoint).is_file():
             found.pop("pretrained", None)

@@ -21,16 +21,24 @@ the failed one in braces. All state is in the run folders.
 import hashlib
 import itertools
 import json
+import math
+import os
 import re
-from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator
 
 from actlib.files import digest
-from actlib.messages import listed
+from actlib.messages import listed, problems_in_words, shown
 from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
+from actlib.params.base import Checked
+from actlib.params.yaml_files import shorter
+from actlib.runs.ours import occupied, reserved
 
-STEP_KEYS = ("name", "notebook", "params", "set", "grid", "after")
+MOST_RUNS = 200_000  # of one step
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 
 
@@ -56,15 +64,24 @@ class Batch:
     workers: int = 1
     runs: list[Run] = field(default_factory=list)
 
+    def steps(self) -> dict[str, list[Run]]:
+        """The runs of each step, in order."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.step, []).append(run)
+        return found
+
     def fingerprints(self, root: Path) -> dict[str, str]:
         """A digest a run of its notebook, parameters and network's code, and of the digests of what it builds on."""
         found: dict[str, str] = {}
+        source = cache(lambda notebook: (root / "notebooks" / f"{notebook}.ipynb").read_bytes())
+        code, steps = cache(lambda file: digest(root / file)), self.steps()
         for run in self.runs:  # steps refer to earlier ones only
-            inputs = [found[other.name] for other in self.runs if other.step in (*run.needs, *run.after)]
-            source = (root / "notebooks" / f"{run.notebook}.ipynb").read_bytes()
-            code = [digest(root / file) for file in run.params.code_files()]
-            content = json.dumps([run.params.model_dump(), inputs, *code], sort_keys=True).encode()
-            found[run.name] = hashlib.sha256(source + content).hexdigest()[:16]
+            builds_on = {*run.needs, *run.after}
+            inputs = [found[other.name] for name, runs in steps.items() if name in builds_on for other in runs]
+            content = [run.params.model_dump(), inputs, *map(code, run.params.code_files())]
+            text = json.dumps(content, sort_keys=True).encode()
+            found[run.name] = hashlib.sha256(source(run.notebook) + text).hexdigest()[:16]
         return found
 
 
@@ -75,88 +92,81 @@ def read_batch(path: str | Path, root: Path) -> Batch:
     bounds, files that do not exist and that no step writes.
     """
     path = Path(path)
-    content = load_yaml(path)
-    problems: list[str] = []
-    unknown = sorted(set(content) - {"run_dir", "workers", "steps"})
-    if unknown:
-        problems.append(f"{', '.join(unknown)}: no such key; known: run_dir, workers, steps")
-    steps = content.get("steps")
-    if not isinstance(steps, list) or not steps:
-        raise ParamsError(f"{path}: steps: expected a list of at least one step")
-    base = str(content.get("run_dir") or f"outputs/{path.stem}")
-    workers = content.get("workers", 1)
-    if not isinstance(workers, int) or workers < 1:
-        problems.append(f"workers: {workers!r}: expected a whole number from 1")
-    batch = Batch(path, workers)
+    file = _File.build(load_yaml(path), path)
+    base, problems = file.run_dir or f"outputs/{path.stem}", []
+    batch = Batch(path, file.workers)
     folders: dict[str, str | None] = {}  # step -> its run folder; None where a grid gives it several
-    for number, step in enumerate(steps, start=1):
-        where = f"step {number}"
+    for number, step in enumerate(file.steps, start=1):
+        name = str(step.get("name"))
         try:
-            if not isinstance(step, dict):
-                raise ParamsError(f"expected name: …, notebook: …, found {step!r}")
-            where += f" ({step.get('name')})"
-            batch.runs += _runs_of(step, base, folders, root)
-        except (ParamsError, ValueError) as error:
-            problems += [f"{where}: {line}" for line in str(error).splitlines()]
-            if isinstance(step, dict) and step.get("name"):  # later steps may refer to it all the same
-                folders.setdefault(str(step["name"]), f"{base}/{step['name']}")
-    problems += _missing_files(batch, root)
+            batch.runs += _runs_of(_Step.build(step, "a step"), base, folders, root)
+        except ValueError as error:
+            problems += [f"step {number} ({shorter(name, 100)}): {line}" for line in str(error).splitlines()]
+            folders.setdefault(name, f"{base}/{name}")  # later steps may refer to it all the same
+    problems += _doubled_names(batch) + _occupied(batch, base, root) + _missing_files(batch, root)
     if problems:
-        raise ParamsError(f"{path}: nothing was started\n" + "\n".join(f"  {each}" for each in problems))
+        raise ParamsError(problems_in_words(f"{path}: nothing was started", problems))
     return batch
 
 
-def _runs_of(step: dict, base: str, folders: dict[str, str | None], root: Path) -> list[Run]:
+class _File(Checked):
+    """What a batch file may hold."""
+
+    run_dir: str = ""
+    workers: Annotated[int, Field(ge=1, strict=True)] = 1
+    steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class _Step(Checked):
+    """What a step of it may hold."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    name: str
+    notebook: Literal[*NOTEBOOKS]
+    params: str | None = None
+    set: dict[str, Any] | None = None
+    grid: dict[str, Annotated[list, Field(min_length=1)]] | None = None
+    after: list[str] | Literal["all"] = []
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folders(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
+            raise ValueError("1 to 100 letters, digits, '_', '-' and '.', not dots alone, make a folder's name")
+        return name
+
+
+def _runs_of(step: _Step, base: str, folders: dict[str, str | None], root: Path) -> list[Run]:
     """The runs of one step, more than one where it has a grid; adds the step to `folders`."""
-    for key in step:
-        if key not in STEP_KEYS:
-            raise ParamsError(f"{key}: no such key; known: {', '.join(STEP_KEYS)}")
-    name, notebook = str(step.get("name", "")), step.get("notebook")
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ParamsError(f"name: {name!r}: letters, digits, '_', '-' and '.' make a folder's name")
+    name, notebook, grid = step.name, step.notebook, step.grid or {}
     if name in folders:
         raise ParamsError(f"name: {name!r} stands twice")
-    if notebook not in NOTEBOOKS:
-        raise ParamsError(f"notebook: {notebook!r}: expected one of {', '.join(NOTEBOOKS)}")
     if not (root / "notebooks" / f"{notebook}.ipynb").is_file():
         raise ParamsError(f"notebook: no file notebooks/{notebook}.ipynb")
-    after = _names(step.get("after", []), folders)
-    values = load_yaml(root / step["params"]) if step.get("params") else {}
-    values |= _mapping(step, "set")
-    grid = _mapping(step, "grid")
-    for key, choices in grid.items():
-        if not isinstance(choices, list) or not choices:
-            raise ParamsError(f"grid: {key}: {choices!r}: expected a list of values")
-    runs, needs = [], []
-    for combination in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, combination))
-        full = {key: _fill(value, folders, needs) for key, value in (values | chosen).items()}
-        run_name = "-".join([name, *(_slug(value) for value in combination)])
-        full["run_dir"] = f"{base}/{run_name}"
-        source = step.get("params") or "set"
-        params = NOTEBOOKS[notebook].build(full, f"{source} {chosen}" if chosen else source)
+    after = tuple(folders) if step.after == "all" else tuple(step.after)
+    for each in after:
+        _require_step(each, folders, f"after: {shown(each)}")
+    count = math.prod(map(len, grid.values()))
+    if count > MOST_RUNS:
+        raise ParamsError(f"grid: {count:,} combinations; a step may have {MOST_RUNS:,}")
+    values = (load_yaml(root / step.params) if step.params else {}) | (step.set or {})
+    fixed = {key: _filled(value, folders) for key, value in values.items()}
+    choices = [[(key, *_filled(value, folders), _slug(value)) for value in grid[key]] for key in grid]
+    source, runs = step.params or "set", []
+    for combination in itertools.product(*choices):
+        chosen = {key: value for key, value, _, _ in combination}
+        run_name = "-".join([name, *(slug for *_, slug in combination)])
+        full = {key: value for key, (value, _) in fixed.items()} | chosen | {"run_dir": f"{base}/{run_name}"}
+        try:
+            params = NOTEBOOKS[notebook].build(full, source)
+        except ParamsError as error:
+            raise ParamsError(f"{shown(chosen)}: {error}" if chosen else str(error)) from None
+        needs = [each for _, named in fixed.values() for each in named]
+        needs += [each for _, _, named, _ in combination for each in named]
         runs.append(Run(run_name, name, notebook, params, tuple(dict.fromkeys(needs)), after))
-    doubled = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
-    if doubled:
-        raise ParamsError(f"grid: two combinations give the same run folder: {', '.join(doubled)}")
     folders[name] = None if grid else runs[0].params.run_dir
     return runs
-
-
-def _mapping(step: dict, key: str) -> dict:
-    value = step.get(key) or {}
-    if not isinstance(value, dict):
-        raise ParamsError(f"{key}: {value!r}: expected names with values")
-    return value
-
-
-def _names(after, folders: dict) -> tuple[str, ...]:
-    after = list(folders) if after == "all" else after
-    if not isinstance(after, list):
-        raise ParamsError(f"after: {after!r}: expected a list of earlier steps, or all")
-    for name in after:
-        _require_step(name, folders, f"after: {name!r}")
-    return tuple(after)
 
 
 def _require_step(name: str, folders: dict, where: str) -> None:
@@ -164,33 +174,58 @@ def _require_step(name: str, folders: dict, where: str) -> None:
         raise ParamsError(f"{where}: no earlier step {name!r}; there are {listed(list(folders)) or 'none'}")
 
 
-def _fill(value, folders: dict[str, str | None], needs: list[str]):
-    """Put run folders in the place of {step}; note the steps in `needs`."""
+def _filled(value, folders: dict[str, str | None]) -> tuple[object, list[str]]:
+    """(`value` with run folders in the place of {step}, these steps)."""
     if isinstance(value, list):
-        return [_fill(each, folders, needs) for each in value]
+        filled = [_filled(each, folders) for each in value]
+        return [each for each, _ in filled], [step for _, steps in filled for step in steps]
     if not isinstance(value, str):
-        return value
-
-    def folder(match: re.Match) -> str:
-        name = match.group(1)
-        _require_step(name, folders, repr(value))
+        return value, []
+    needs = REFERENCE.findall(value)
+    for name in needs:
+        _require_step(name, folders, shown(value))
         if folders[name] is None:
-            raise ParamsError(f"{value!r}: step {name!r} is a grid and has several run folders")
-        needs.append(name)
-        return folders[name]
-
-    return REFERENCE.sub(folder, value)
+            raise ParamsError(f"{shown(value)}: step {name!r} is a grid and has several run folders")
+    return REFERENCE.sub(lambda match: folders[match.group(1)], value), needs
 
 
 def _slug(value) -> str:
-    return re.sub(r"[^\w.+]+", "_", str(value)).strip("_") or "empty"
+    slug = re.sub(r"[^\w.+]+", "_", str(value)).strip("_") or "empty"
+    return slug if len(slug) <= 60 else f"{slug[:50]}_{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
+
+
+def _doubled_names(batch: Batch) -> list[str]:
+    """Runs that would share a folder, be it those of one grid or of two steps."""
+    if len({run.name for run in batch.runs}) == len(batch.runs):
+        return []
+    alike: dict[str, list[str]] = {}
+    for run in batch.runs:
+        alike.setdefault(run.name, []).append(run.step)
+    return [
+        f"{name}: {len(steps)} runs have this name and folder, of step {' and '.join(dict.fromkeys(steps))}; "
+        "rename a step, or leave one of the values out"
+        for name, steps in alike.items()
+        if len(steps) > 1
+    ]
+
+
+def _occupied(batch: Batch, base: str, root: Path) -> list[str]:
+    """Run folders that hold what a run reads."""
+    folder, held, problems = os.path.realpath(root / base), {}, []
+    for run in batch.runs:
+        reads = getattr(run.params, "data_root", ""), getattr(run.params, "table", "")
+        if reads not in held:
+            held[reads] = reserved(run.params, root)
+        if why := occupied(run.params, f"{folder}/{run.name}", held[reads]):
+            problems.append(f"{run.name}: {why}")
+    return problems
 
 
 def _missing_files(batch: Batch, root: Path) -> list[str]:
     """Input files that neither exist nor lie in a run folder of this batch."""
-    written = [run.folder for run in batch.runs]
+    written, known = {os.path.normpath(run.params.run_dir) for run in batch.runs}, {}
     return [
-        f"{run.name}: {name}: {getattr(run.params, name)!r}: {reason}; no earlier step writes it"
+        f"{run.name}: {name}: {shown(getattr(run.params, name))}: {reason}; no earlier step writes it"
         for run in batch.runs
-        for name, reason in run.params.missing_inputs(root, written).items()
+        for name, reason in run.params.missing_inputs(root, written, known).items()
     ]

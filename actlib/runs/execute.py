@@ -17,15 +17,20 @@ from statistics import mean
 
 import psutil
 
-from actlib.files import put_aside, write_json, write_text
+from actlib import locks
+from actlib.files import FULL, DiskFull, free_bytes, write_json, write_text
+from actlib.locks import TOKEN, Lock
 from actlib.runs.batch import Batch, Run
 from actlib.runs.folder import RunFolder, in_words
+from actlib.runs.ours import clear, require_ours
 from actlib.runs.status_line import Progress, StatusLine, describe, time_left
 
 STOP_S = 5.0  # how long a process may take to end by itself once it is told to
 POLL_S = 0.2  # how often the processes and their logs are looked at
 ECHO = "epoch "  # lines of a notebook that are printed too, where no line moves; log.txt has them all
 PAPERMILL_DEAD_KERNEL = 138
+_ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_BLOCKED = "needs a run that failed"
 
 
 @dataclass
@@ -43,45 +48,46 @@ def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = Fal
 
     `force` repeats what is done already, from the beginning. `fork`: import once and fork each run from here (see
     `warm`), which asks for a process that has computed nothing yet; where that cannot be, which is said, and without
-    `fork`, each run's processes start anew. On KeyboardInterrupt or SIGTERM the runs in progress are stopped, with all
-    their processes, and noted as failed; the exception goes on to the caller.
+    `fork`, each run's processes start anew. On KeyboardInterrupt, SIGTERM and SIGHUP (unless nohup silenced it) runs in
+    progress are stopped, with all their processes, and noted as failed; the exception goes on to the caller.
     """
     executor = _Executor(batch, root, force)
-    running: list[_Running] = []
-    outcomes: dict[str, Outcome] = {}
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    waiting, running, outcomes = list(batch.runs), [], {}
+    previous = {number: signal.getsignal(number) for number in _ENDS}
+    for number, handler in previous.items():
+        if handler != signal.SIG_IGN:  # what nohup ignores stays ignored
+            signal.signal(number, _interrupt)
     try:
         if fork:
             executor.warm_up()
-        while len(outcomes) < len(batch.runs):
-            for run in batch.runs:
-                if run.name in outcomes or any(run is each.run for each in running) or len(running) == batch.workers:
+        states = _States(batch)
+        while waiting or running:
+            looked_at, states.changed = waiting[:] if states.changed else [], False
+            for run in looked_at:
+                if len(running) == batch.workers:
+                    break
+                if (state := states.of(run)) == "waiting":
                     continue
-                state = _readiness(run, batch, outcomes)
-                if state == "ready" and executor.is_done_already(run):
-                    outcomes[run.name] = executor.tell(Outcome(run, "skipped"))
-                elif state == "ready":
-                    number = len(outcomes) + len(running) + 1
-                    executor.line.say(f"[{number}/{len(batch.runs)}] {run.name}: {run.notebook} …")
-                    begun = executor.begin(run)
-                    if isinstance(begun, Outcome):
-                        outcomes[run.name] = executor.tell(begun)
-                    else:
-                        running.append(begun)
-                elif state == "blocked":
-                    outcomes[run.name] = executor.tell(Outcome(run, state, why="needs a run that failed"))
+                waiting.remove(run)
+                number = len(outcomes) + len(running) + 1
+                begun = executor.begin(run, number) if state == "ready" else Outcome(run, state, why=_BLOCKED)
+                if isinstance(begun, _Running):
+                    running.append(begun)
+                else:
+                    outcomes[run.name] = states.note(executor.tell(begun))
             executor.show(outcomes, running)
             if running:
                 time.sleep(POLL_S)
             for each in list(running):
                 if (outcome := executor.look_at(each)) is not None:
                     running.remove(each)
-                    outcomes[each.run.name] = executor.tell(outcome)
+                    outcomes[each.run.name] = states.note(executor.tell(outcome))
     finally:
         for each in running:
             executor.interrupt(each)
         executor.line.show("")
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return [outcomes[run.name] for run in batch.runs]
 
 
@@ -89,13 +95,25 @@ def _interrupt(*_) -> None:
     raise KeyboardInterrupt
 
 
-def _readiness(run: Run, batch: Batch, outcomes: dict[str, Outcome]) -> str:
-    """ready; waiting for an earlier step; or blocked, where a step that `run` needs has failed."""
-    earlier = [other for other in batch.runs if other.step in (*run.needs, *run.after)]
-    ended = {each.name: outcomes[each.name].state for each in earlier if each.name in outcomes}
-    if any(each.step in run.needs and ended.get(each.name) in ("failed", "blocked") for each in earlier):
-        return "blocked"
-    return "ready" if len(ended) == len(earlier) else "waiting"
+class _States:
+    """How far the steps are: which runs are ready, wait, or are blocked by a step that they need and that failed."""
+
+    def __init__(self, batch: Batch):
+        self.left = {step: len(runs) for step, runs in batch.steps().items()}
+        self.failed: set[str] = set()
+        self.changed = True  # since all that wait were looked at
+
+    def of(self, run: Run) -> str:
+        if any(step in self.failed for step in run.needs):
+            return "blocked"
+        return "waiting" if any(self.left[step] for step in (*run.needs, *run.after)) else "ready"
+
+    def note(self, outcome: Outcome) -> Outcome:
+        self.left[outcome.run.step] -= 1
+        self.changed = True
+        if outcome.state in ("failed", "blocked"):
+            self.failed.add(outcome.run.step)
+        return outcome
 
 
 @dataclass
@@ -104,6 +122,7 @@ class _Running:
 
     run: Run
     folder: RunFolder
+    lock: Lock
     pid: int
     poll: Callable[[], int | None]
     progress: Progress
@@ -121,6 +140,7 @@ class _Executor:
         # How long each took the last time, read before anything is put aside, and what its notebook takes now.
         self.last_time = {run.name: self.folder(run).read("batch.json").get("seconds") for run in batch.runs}
         self.this_time: dict[str, list[float]] = {}
+        self.next_show = 0.0
 
     def folder(self, run: Run) -> RunFolder:
         return RunFolder(self.root / run.folder)
@@ -128,19 +148,19 @@ class _Executor:
     def is_done_already(self, run: Run) -> bool:
         folder = self.folder(run)
         same = folder.read("batch.json").get("fingerprint") == self.fingerprints[run.name]
-        return same and not self.force and _is_complete(folder)
+        return same and not self.force and folder.is_done()
 
     def warm_up(self) -> None:
         """Import what the runs' notebooks import, so that they can be forked; say so, or why not. One run alone starts
         as fast by itself."""
-        notebooks = {run.notebook: run for run in self.batch.runs if not self.is_done_already(run)}
-        if sum(not self.is_done_already(run) for run in self.batch.runs) < 2 or sys.platform != "linux":
+        notebooks = [run.notebook for run in self.batch.runs if not self.is_done_already(run)]
+        if len(notebooks) < 2 or sys.platform != "linux":
             return
         self.line.say("importing once for all runs what their notebooks import …")
         try:
             from actlib.runs import warm
 
-            warm.import_for(self.root / "notebooks" / f"{name}.ipynb" for name in notebooks)
+            warm.import_for(self.root / "notebooks" / f"{name}.ipynb" for name in set(notebooks))
             self.fork = warm.start
         except Exception as error:
             self.line.say(f"each run starts its own processes, which takes longer: {type(error).__name__}: {error}")
@@ -151,11 +171,13 @@ class _Executor:
         return self.last_time[run.name] or (mean(others) if others else None)
 
     def show(self, outcomes: dict[str, Outcome], running: list[_Running]) -> None:
-        """Bring the line that moves up to date."""
-        if self.line.moves and running:
+        """Bring the line that moves up to date; of thousands of runs less often, since that takes time."""
+        begin = time.monotonic()
+        if self.line.moves and running and begin >= self.next_show:
             active = {each.run.name: each.progress for each in running}
             left = time_left(self.batch, set(outcomes), active, self.expected)
             self.line.show(describe(self.batch, set(outcomes), active, self.began, left))
+            self.next_show = begin + 20 * (time.monotonic() - begin)
 
     def tell(self, outcome: Outcome) -> Outcome:
         """Print what became of a run, with its headline numbers or the reason of its failure."""
@@ -165,18 +187,42 @@ class _Executor:
         self.line.say(f"{outcome.run.name}: {outcome.state}{took}{': ' + told if told else ''}")
         return outcome
 
-    def begin(self, run: Run) -> "_Running | Outcome":
-        """Start papermill on the run's notebook, or say why it cannot be started."""
-        folder, fingerprint = self.folder(run), self.fingerprints[run.name]
+    def begin(self, run: Run, number: int) -> "_Running | Outcome":
+        """Start papermill on the run's notebook as the batch's `number`th run, or skip it where it is done already.
+        Failed at once where another process is at work in its folder, the folder is not ours, or the disk is full."""
+        if self.is_done_already(run):
+            return Outcome(run, "skipped")
+        self.line.say(f"[{number}/{len(self.batch.runs)}] {run.name}: {run.notebook} …")
+        folder, lock = self.folder(run), None
         try:
-            aside = _claim(folder, fingerprint, fresh=self.force)
-        except RuntimeError as error:
+            require_ours(folder.folder)
+            lock = locks.take(folder.folder)
+            if self.is_done_already(run):  # by who held the lock just now
+                lock.release()
+                return Outcome(run, "skipped")
+            if aside := self._clear(run, folder):
+                self.line.say(f"    the earlier results of {folder.folder.name} are now in {aside.name}")
+                lock.release()  # it went with them
+                lock = locks.take(folder.folder)
+            return self._begin(run, folder, lock)
+        except (OSError, RuntimeError) as error:
+            if lock:
+                lock.release()
             return Outcome(run, "failed", why=str(error))
-        if aside:
-            self.line.say(f"    the earlier results of {run.folder.name} are now in {aside.name}")
-        write_json(
-            folder.path("batch.json"), {"batch": str(self.batch.path), "step": run.step, "fingerprint": fingerprint}
-        )
+
+    def _clear(self, run: Run, folder: RunFolder) -> Path | None:
+        """Put aside what another set of parameters left in the folder (with `force` anything); what this one left when
+        it was stopped stays, to be continued. Returns where the former is now."""
+        if self.force or folder.read("batch.json").get("fingerprint") != self.fingerprints[run.name]:
+            return clear(folder.folder)
+        folder.remove_temporaries()
+        for name in ("result.json", "notebook.ipynb"):
+            folder.path(name).unlink(missing_ok=True)
+        return None
+
+    def _begin(self, run: Run, folder: RunFolder, lock: Lock) -> _Running:
+        told = {"batch": str(self.batch.path), "step": run.step, "fingerprint": self.fingerprints[run.name]}
+        write_json(folder.path("batch.json"), told)
         folder.set_status("queued")
         parameters = write_text(folder.path("params.yaml"), run.params.as_yaml())
         notebook = self.root / "notebooks" / f"{run.notebook}.ipynb"
@@ -186,22 +232,24 @@ class _Executor:
         ]
         log = folder.path("log.txt")
         log.write_bytes(b"")
-        pid, poll = self._start(arguments, log)
-        return _Running(run, folder, pid, poll, Progress(self.expected(run)))
+        pid, poll = self._start(arguments, log, lock)
+        return _Running(run, folder, lock, pid, poll, Progress(self.expected(run)))
 
-    def _start(self, arguments: list[str], log: Path) -> tuple[int, Callable[[], int | None]]:
-        """Papermill's process, and what asks for its exit code, None while it is at work."""
-        environment = {"ACTLIB_HEADLESS": "1", "PYTHONUNBUFFERED": "1"}
+    def _start(self, arguments: list[str], log: Path, lock: Lock) -> tuple[int, Callable[[], int | None]]:
+        """Papermill's process, which keeps the run folder locked even where this one is killed, and what asks for its
+        exit code, None while it is at work."""
+        environment = {"ACTLIB_HEADLESS": "1", "PYTHONUNBUFFERED": "1", TOKEN: lock.token}
         environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel logs a warning about frozen modules
         if self.batch.workers > 1:
             environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.batch.workers))
         if self.fork is not None:
-            process = self.fork(arguments, log=log, cwd=self.root, environment=environment)
+            process = self.fork(arguments, log=log, cwd=self.root, environment=environment, folder=lock.folder)
             return process.pid, lambda: process.exitcode
         with open(log, "ab") as said:
             process = subprocess.Popen(
                 [sys.executable, "-m", "papermill", *arguments], cwd=self.root, env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
+                pass_fds=lock.files,
             )  # fmt: skip
         return process.pid, process.poll
 
@@ -221,13 +269,19 @@ class _Executor:
 
     def _end(self, each: _Running, why: str) -> Outcome:
         partial, seconds = each.folder.path("notebook.running.ipynb"), each.progress.seconds
-        if partial.exists():
-            partial.replace(each.folder.path("notebook.ipynb"))
-        if why:
-            each.folder.set_status("failed", why=why)
-        else:
-            write_json(each.folder.path("batch.json"), each.folder.read("batch.json") | {"seconds": round(seconds, 1)})
-            self.this_time.setdefault(each.run.notebook, []).append(seconds)
+        try:
+            if partial.exists():
+                partial.replace(each.folder.path("notebook.ipynb"))
+            if why:
+                each.folder.set_status("failed", why=why)
+            else:
+                told = each.folder.read("batch.json") | {"seconds": round(seconds, 1)}
+                write_json(each.folder.path("batch.json"), told)
+                self.this_time.setdefault(each.run.notebook, []).append(seconds)
+        except OSError as error:
+            why = why or str(error)
+        finally:
+            each.lock.release()
         return Outcome(each.run, "failed" if why else "done", seconds, why)
 
     def interrupt(self, each: _Running) -> None:
@@ -236,31 +290,9 @@ class _Executor:
         self._end(each, "interrupted")
 
 
-def _claim(run: RunFolder, fingerprint: str, fresh: bool) -> Path | None:
-    """Make the run folder ready: what another set of parameters left there is put aside (with `fresh` anything is),
-    what this one left when it was stopped stays, to be continued. Returns where the former is now. Raises RuntimeError
-    if a process is at work in it."""
-    status, folder = run.read("status.json"), run.folder
-    with contextlib.suppress(psutil.Error):
-        command = " ".join(psutil.Process(status.get("pid")).cmdline())
-        if status.get("state") == "running" and ("ipykernel" in command or "actlib batch" in command):
-            raise RuntimeError(f"{folder}: process {status['pid']} is at work in this run folder")
-    other = fresh or run.read("batch.json").get("fingerprint") != fingerprint
-    aside = put_aside(folder) if other and folder.exists() and any(folder.iterdir()) else None
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("result.json", "notebook.ipynb"):
-        run.path(name).unlink(missing_ok=True)
-    return aside
-
-
-def _is_complete(run: RunFolder) -> bool:
-    """Whether the notebook reached its last cell."""
-    return run.read("status.json").get("state") == "done" and run.path("result.json").is_file()
-
-
 def _why_failed(run: RunFolder, code: int) -> str:
     """Why a run is not good, empty if it is: papermill ended well and the notebook reached its last cell."""
-    if code == 0 and _is_complete(run):
+    if code == 0 and run.is_done():
         return ""
     status, log = run.read("status.json"), run.path("log.txt")
     if status.get("state") == "failed":
@@ -268,7 +300,9 @@ def _why_failed(run: RunFolder, code: int) -> str:
     if code == PAPERMILL_DEAD_KERNEL:
         return f"the kernel died (out of memory?); see {log}"
     if code == 0:
-        return "the notebook ended without run.finish(…): no result.json"
+        return "the notebook ended without run.finish(…): no result.json, or a file that it names is not there"
+    if free_bytes(run.folder) < FULL:
+        return str(DiskFull(run.folder, None, free_bytes(run.folder)))
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"papermill ended with code {code}: {lines[-1] if lines else 'it said nothing'}"
 

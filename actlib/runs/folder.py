@@ -1,7 +1,8 @@
 """The run folder: one place for everything that a run is given and finds, readable while it runs and afterwards.
 
 `params.yaml`, `environment.json` and `status.json` are written at the start, what the run finds by its notebook,
-`result.json` and the status done at the end. Every file is written under a temporary name and renamed.
+`result.json` and the status done at the end. Every file is written under a temporary name and renamed. From the start
+to the end of the run no other process can start one in the folder (see `locks`).
 """
 
 import contextlib
@@ -12,12 +13,27 @@ import os
 import platform
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from actlib.files import atomic_path, digest, project_root, write_json, write_text, write_with
+from actlib import locks
+from actlib.files import (  # fmt: skip
+    FULL,
+    DiskFull,
+    atomic_path,
+    digest,
+    project_root,
+    read_mapping,
+    remove_temporaries,
+    write_json,
+    write_text,
+    write_with,
+    zip_digest,
+)
 from actlib.params import Params
 from actlib.progress import progress
+from actlib.runs.ours import require_free
 
 PACKAGES = ("torch", "torchvision", "decord", "av", "papermill", "numpy", "pandas")
 
@@ -44,6 +60,8 @@ class RunFolder:
     the run finds, `numbers` states results in words, `finish` ends the run. `path(name)` is where a file of it goes.
     """
 
+    _at_work: locks.Lock | None = None  # of the run that this process is in: a kernel is in one at a time
+
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
@@ -52,11 +70,17 @@ class RunFolder:
         """Make `p.run_dir` (relative to the project's root, which becomes the working folder, so that a notebook
         finds the same files from JupyterLab and from papermill) and write parameters, environment and status.
 
-        Inside a notebook, a cell that raises sets the status to failed with the error's words.
+        Inside a notebook, a cell that raises sets the status to failed with the error's words. Raises `locks.Locked`
+        where another process is at work in the folder, ParamsError for a folder
+        that cannot be a run's (see `ours`), and DiskFull.
         """
         os.chdir(project_root())
+        require_free(p)
         run = cls(p.run_dir)
-        run.folder.mkdir(parents=True, exist_ok=True)
+        before, RunFolder._at_work = RunFolder._at_work, locks.take(run.folder)
+        if before is not None:
+            before.release()
+        run.remove_temporaries()
         write_text(run.path("params.yaml"), p.as_yaml())
         write_json(run.path("environment.json"), _environment(p))
         run.set_status("running")
@@ -70,13 +94,21 @@ class RunFolder:
     def read(self, name: str) -> dict:
         """The content of a JSON file of the run; empty where there is none, or a broken one."""
         try:
-            return json.loads(self.path(name).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+            return read_mapping(self.path(name))
+        except (OSError, ValueError):
             return {}
 
     def set_status(self, state: str, **more) -> None:
-        """Write status.json: `state` (queued, running, done, failed), the time, and `more` (why it failed, …)."""
-        write_json(self.path("status.json"), {"state": state, "time": now(), "pid": os.getpid(), **more})
+        """Write status.json: `state` (queued, running, done, failed), the time, and `more` (why it failed, …). On a
+        full disk it is written over in place, which takes no room."""
+        status = {"state": state, "time": now(), "pid": os.getpid(), **more}
+        try:
+            write_json(self.path("status.json"), status)
+        except DiskFull:
+            with contextlib.suppress(OSError), self.path("status.json").open("r+", encoding="utf-8") as file:
+                status["why"] = str(status.get("why", ""))[: FULL // 4]  # it has to fit into the block that is ours
+                file.write(json.dumps(status))
+                file.truncate()
 
     def record(self, **more) -> None:
         """Add to environment.json what is known only later, such as how the network is run."""
@@ -113,15 +145,40 @@ class RunFolder:
             print((f"{of}: " if of else "") + in_words(name, entry))
         return found
 
-    def finish(self, *, kind: str, model: str | None = None, numbers: dict[str, dict] | None = None, **more) -> None:
-        """Write result.json and set the status to done: the run's last act.
+    def finish(
+        self, *, kind: str, model: str | None = None, numbers: dict[str, dict] | None = None,
+        files: dict[str, dict] | None = None, **more,
+    ) -> None:  # fmt: skip
+        """Write result.json and set the status to done: the run's last act, after which others may work in the folder.
 
         `kind` of run, `model` (its spec), `numbers` as `RunFolder.numbers` returns them, `more` that reads as JSON.
+        `files`: what the run made for others, by its name in the folder, with what is to be said of it (the epoch of a
+        checkpoint), to which a digest of a zip's content is added. Where one of them is missing, or a zip another, the
+        run is no longer done. Raises FileNotFoundError for one that is not there.
         """
-        given = {"model": model, "numbers": numbers}
+        kept = files and {name: {**told, "digest": zip_digest(self.path(name))} for name, told in files.items()}
+        given = {"model": model, "numbers": numbers, "files": kept}
         result = {"kind": kind, **{name: value for name, value in given.items() if value is not None}, **more}
         write_json(self.path("result.json"), result)
         self.set_status("done")
+        if RunFolder._at_work is not None and RunFolder._at_work.folder == self.folder.resolve():
+            RunFolder._at_work.release()
+            RunFolder._at_work = None
+
+    def is_done(self) -> bool:
+        """Whether the notebook reached its last cell, and what it made is there as it was made."""
+        result = self.read("result.json")
+        if self.read("status.json").get("state") != "done" or not result:
+            return False
+        try:
+            return all(told["digest"] == zip_digest(self.path(name)) for name, told in result.get("files", {}).items())
+        except (AttributeError, KeyError, TypeError, OSError, zipfile.BadZipFile):
+            return False
+
+    def remove_temporaries(self) -> None:
+        """Remove what killed writes left."""
+        for folder in (self.folder, *(each for each in self.folder.iterdir() if each.is_dir())):
+            remove_temporaries(folder)
 
     def _watch_cells(self) -> None:
         try:

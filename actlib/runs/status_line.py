@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -54,18 +55,20 @@ def time_left(
     left = {run.name: each.left() if (each := running.get(run.name)) else expected(run) for run in batch.runs}
     waiting = [run for run in batch.runs if run.name not in ended and run.name not in running]
     known = all(left[name] is not None for name in [*running, *(run.name for run in waiting)])
-    done, now = set(ended), 0.0
+    now, step_of = 0.0, {run.name: run.step for run in batch.runs}
+    unfinished = Counter(run.step for run in batch.runs if run.name not in ended)
     active = {name: left[name] or 0.0 for name in running}
     while waiting or active:
-        for run in list(waiting):
-            earlier = {other.name for other in batch.runs if other.step in (*run.needs, *run.after)}
-            if len(active) < batch.workers and earlier <= done:
+        later = []
+        for run in waiting:
+            if len(active) < batch.workers and not any(unfinished[step] for step in (*run.needs, *run.after)):
                 active[run.name] = now + (left[run.name] or 0.0)
-                waiting.remove(run)
-        now = min(active.values())
-        ready = [name for name, end in active.items() if end == now]
-        done.update(ready)
-        active = {name: end for name, end in active.items() if name not in ready}
+            else:
+                later.append(run)
+        waiting, now = later, min(active.values())
+        for name in [name for name, end in active.items() if end == now]:
+            del active[name]
+            unfinished[step_of[name]] -= 1
     return now, known
 
 

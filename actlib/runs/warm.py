@@ -24,6 +24,8 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 from papermill.cli import papermill
 
+from actlib import locks
+
 FORK = multiprocessing.get_context("fork")
 PROVISIONER = "actlib-forked"
 
@@ -54,18 +56,22 @@ def import_for(notebooks: Iterable[Path]) -> None:
         raise NotWarm("what the notebooks import has touched the GPU")
 
 
-def start(arguments: list[str], *, log: Path, cwd: Path, environment: dict[str, str]) -> multiprocessing.Process:
+def start(
+    arguments: list[str], *, log: Path, cwd: Path, environment: dict[str, str], folder: Path
+) -> multiprocessing.Process:
     """Run papermill with these command-line arguments in a process and session of its own, in the folder `cwd`, with
-    `environment` set beside what there is; all that it and its kernel say goes to the file `log`."""
-    process = FORK.Process(target=_papermill, args=(arguments, log, cwd, environment))
+    `environment` set beside what there is; all that it and its kernel say goes to the file `log`. It joins those who
+    hold the lock of `folder`, for which `environment` has the token."""
+    process = FORK.Process(target=_papermill, args=(arguments, log, cwd, environment, folder))
     process.start()
     return process
 
 
-def _papermill(arguments: list[str], log: Path, cwd: Path, environment: dict[str, str]) -> None:
+def _papermill(arguments: list[str], log: Path, cwd: Path, environment: dict[str, str], folder: Path) -> None:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
+    locks.take(folder)
     os.chdir(cwd)
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):

@@ -46,8 +46,22 @@ def network_content(model: VideoModel, classes: list[str], preprocessing: dict) 
 
 
 def save_checkpoint(path: str | Path, content: dict) -> Path:
-    """Write `content` (see above) under a temporary name, then rename it to `path`."""
-    return write_with(path, lambda temporary: torch.save({"format": FORMAT, **content}, temporary))
+    """Write `content` (see above) under a temporary name, then rename it to `path`. Raises DiskFull, an OSError, before
+    it writes anything where the tensors do not fit."""
+    content = {"format": FORMAT, **content}
+    return write_with(path, lambda temporary: torch.save(content, temporary), needed=_tensor_bytes(content))
+
+
+def _tensor_bytes(value) -> int:
+    """The bytes of all tensors in nested dicts and lists, each storage once, as torch.save writes it."""
+    storages, left = {}, [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, torch.Tensor):
+            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif isinstance(value, dict | list | tuple):
+            left.extend(value.values() if isinstance(value, dict) else value)
+    return sum(storages.values())
 
 
 def save_network(
