@@ -13,6 +13,7 @@ from training import params, run
 
 from actlib.loops import TrainingError, prepare, train
 from actlib.models import CheckpointError, ModelError, WeightsError, create_model, read_checkpoint
+from actlib.models.weights.convert import ConvertError, read_classes
 from actlib.models.weights.file import read_weights
 
 
@@ -212,6 +213,24 @@ def test_a_model_larger_than_memory(judge, trained, tmp_path, options):
           names=["large.pt", "model"])  # fmt: skip
 
 
+# --- lists of classes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\xff\xfe\x00", b"run\nl\xe4ufer\n", bytes(1000), b"0 a\n2 b\n", b"a\nb\na\n", b"9" * 6000 + b" a\n1 b\n",
+        "\n".join(map(str, range(100_000))).encode() + b"\n99999\n", ("x" * 200_000 + "\n").encode() * 2, None,
+    ],
+)  # fmt: skip
+def test_a_list_of_classes_that_is_none(judge, tmp_path, content):
+    path = tmp_path / "classes.txt"
+    path.mkdir() if content is None else path.write_bytes(content)
+    found = judge(lambda: read_classes(path), kind="a list of classes", errors=ConvertError, names=["classes.txt"],
+                  same=lambda names: names == ["9" * 6000 + " a", "1 b"])  # fmt: skip
+    assert found is not None or content.startswith(b"99")
+
+
 # --- something else under the name of weights -------------------------------------------------------------------------
 
 
@@ -275,6 +294,31 @@ def test_a_file_that_was_cut_off(judge, trained, tmp_path, legacy, seed):
     data = path.read_bytes()
     path.write_bytes(data[: random.Random(seed).randrange(len(data))])
     judge(lambda: read_weights(path), kind="cut off", errors=WeightsError, names=["cut.pth"])
+
+
+@pytest.mark.parametrize("kind", ["torch before 1.6", "Caffe2"])
+@pytest.mark.seeds(8, 400)
+def test_a_spoilt_pickle_is_refused_in_words(judge, trained, tmp_path, kind, seed):
+    """They have no checksums, so other numbers cannot be noticed; but whatever else is damaged is said."""
+    rng, path = random.Random(seed), tmp_path / "old.pth"
+    if kind == "Caffe2":
+        blobs = {f"res2_{each}_branch2a_w": np.ones((4, 3, 1, 1, 1), np.float32) for each in range(20)}
+        path.write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
+    else:
+        torch.save(whole(trained / "checkpoints" / "best.pt"), path, _use_new_zipfile_serialization=False)
+    data = bytearray(path.read_bytes())
+    for _ in range(rng.choice([1, 1, 4])):
+        data[rng.randrange(min(len(data), 20_000))] = rng.randrange(256)
+    path.write_bytes(data)
+    judge(lambda: read_weights(path), kind=f"a spoilt pickle, {kind}", errors=REFUSALS, names=["old.pth"],
+          same=lambda found: bool(found.state))  # fmt: skip
+
+
+def test_a_place_far_out_takes_no_memory(judge, tmp_path):
+    """Python keeps what a pickle marks in an array, as long as the largest mark."""
+    spoilt = pickle.dumps({"blobs": {"a_w": np.ones(3, np.float32)}}, protocol=2)
+    (tmp_path / "far.pkl").write_bytes(spoilt.replace(b"q\x02", b"r\xff\xff\xff\x3f", 1))
+    judge(lambda: read_weights(tmp_path / "far.pkl"), kind="something else", errors=WeightsError, names=["far.pkl"])
 
 
 def test_files_without_checksums_are_read(trained, tmp_path):

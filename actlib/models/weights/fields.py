@@ -62,7 +62,7 @@ def _misfits(content: dict, state: dict[str, torch.Tensor]):
         yield f"model.num_classes: {num_classes} of a network with fewer numbers in all"
     shapes = {tuple(each.shape) for each in state.values()}
     for place, kept in content.get("optimizer", {}).get("state", {}).items():
-        for name, value in kept.items():
+        for name, value in kept.items() if isinstance(kept, dict) else ():
             if name in MOMENTA and isinstance(value, torch.Tensor) and tuple(value.shape) not in shapes:
                 yield f"optimizer.state.{place}.{name}: no tensor of the network has its shape {tuple(value.shape)}"
 
@@ -122,6 +122,14 @@ def _failure(value: Any) -> Any:
     return value
 
 
+def _rate(value: Any) -> Any:
+    """A learning rate, which torch takes as a tensor too."""
+    number = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_meta else value
+    if not isinstance(number, int | float) or not 0 <= number < math.inf:
+        raise ValueError("must be a number, 0 or more")
+    return value
+
+
 class _Fields(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True)
 
@@ -130,7 +138,8 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**20)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rates = Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1, fail_fast=True)]
+Rate = Annotated[Any, AfterValidator(_rate)]
+Rates = Annotated[list[Rate], Field(min_length=1, fail_fast=True)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Classes = Annotated[list[Name], Field(min_length=1, fail_fast=True), AfterValidator(_distinct)]
 Params = dict[str, Annotated[Any, AfterValidator(_parameter)]]
@@ -198,16 +207,19 @@ class Content(_Fields):
 class Optimizer(_Fields):
     class Group(_Fields):
         params: Annotated[list[Count], Field(fail_fast=True)]
-        lr: Finite
+        lr: Rate
 
-    state: dict[int, dict[str, Any]]
+    state: dict[int | str, Any]
     param_groups: Annotated[list[Group], Field(min_length=1, fail_fast=True)]
 
     @model_validator(mode="after")
     def _numbered(self):
         numbers = [number for group in self.param_groups for number in group.params]
-        if sorted(numbers) != list(range(len(numbers))) or not self.state.keys() <= set(numbers):
-            raise ValueError("the parameters of its groups are not 0, 1, …, or others are in its state")
+        kept = {number: each for number, each in self.state.items() if isinstance(number, int)}
+        if sorted(numbers) != list(range(len(numbers))) or not kept.keys() <= set(numbers):
+            raise ValueError("optimizer: the parameters of its groups are not 0, 1, …, or others are in its state")
+        if odd := [number for number, each in kept.items() if not isinstance(each, dict)]:
+            raise ValueError(f"optimizer.state.{odd[0]}: must be a dict, not {kind_of(kept[odd[0]])}")
         return self
 
 
