@@ -20,6 +20,7 @@ from actlib.datasets.clips.views import Chunk
 from actlib.loops import prepare, train
 
 ALL = os.environ.get("ACTLIB_HOSTILE") == "all"
+LONG = pytest.mark.skipif(not ALL, reason="ten seconds and more: make hostile")
 SHARED = Path("/dev/shm")
 MORE = {"num_frames": 16, "short_side": 64, "crop_size": 64, "batch_size": 12, "epochs": 1}  # 2.4 MB a batch
 SCRIPT = """
@@ -47,10 +48,10 @@ def unspoilt(motion_table, tmp_path_factory) -> list:
 @pytest.mark.parametrize(
     ("size", "method", "outcome"),
     [
-        ("64m", "fork", "shared"),
         ("3m", "fork", "piped"),
-        pytest.param("3m", "spawn", "piped", marks=pytest.mark.skipif("not ALL", reason="half a minute: make hostile")),
         ("16k", "fork", "refused"),
+        pytest.param("64m", "fork", "shared", marks=LONG),
+        pytest.param("3m", "spawn", "piped", marks=LONG),
     ],
 )
 def test_a_small_dev_shm(motion_table, tmp_path, in_small_memory, unspoilt, size, method, outcome, record_property):
