@@ -197,7 +197,7 @@ def test_what_is_no_file_of_weights_is_not_kept(judge, folder, server, content, 
 
 def test_a_damaged_file_is_not_kept(folder, server, weights):
     server.content = weights[:600_000] + bytes([weights[600_000] ^ 1]) + weights[600_001:]
-    with pytest.raises(WeightsError, match="its entry 'net/data/0' is damaged .its checksum does not match"):
+    with pytest.raises(WeightsError, match="its entry 'data/0' is damaged .its checksum does not match"):
         fetch_weights(server.url)
     assert left(folder) == []
 

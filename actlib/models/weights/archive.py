@@ -61,7 +61,7 @@ def _check_sizes(entries: list[zipfile.ZipInfo], size: int) -> None:
     """Before anything is unpacked: what the entries say of their sizes must be possible."""
     for entry in entries:
         if entry.compress_type == zipfile.ZIP_STORED and entry.compress_size != entry.file_size:
-            raise DamagedError(f"its entry {entry.filename[:120]!r} is damaged (it has two sizes)")
+            raise DamagedError(f"its entry {_name(entry)} is damaged (it has two sizes)")
     if sum(entry.compress_size for entry in entries) > size:
         raise DamagedError("it is a damaged zip archive (its entries together are larger than the file)")
     unpacked = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
@@ -79,4 +79,9 @@ def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
                 pass
     except Exception as error:  # zipfile and the decompressors fail in many ways
         reason = _WRONG if "CRC" in str(error) else str(error)[:120] or type(error).__name__
-        raise DamagedError(f"its entry {entry.filename[:120]!r} is damaged ({reason})") from error
+        raise DamagedError(f"its entry {_name(entry)} is damaged ({reason})") from error
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """Without the folder, which torch names after the file that it wrote."""
+    return ascii(entry.filename.partition("/")[2][:120] or entry.filename[:120])

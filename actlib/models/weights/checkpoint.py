@@ -107,7 +107,7 @@ def read_checkpoint(path: str | Path) -> WeightsFile:
         file = read_weights(path)
     except WeightsError as error:
         reason = error.why if isinstance(error, DamagedFileError) else error
-        raise CheckpointError(f"{path}: torch cannot read it ({reason}){_beside(path)}") from error
+        raise CheckpointError(f"{path}: cannot be read: {reason}{_beside(path)}") from error
     if not file.own:
         raise CheckpointError(
             f"{path}: not a checkpoint of this project (no format {FORMAT!r} in it); "
