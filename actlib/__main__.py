@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (FileNotFoundError, ParamsError, RuntimeError) as error:
+    except (OSError, ParamsError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -84,10 +84,10 @@ def atomic_path(path: str | Path, needed: int | None = None):
 
 
 def _says_full(error: Exception, path: Path) -> bool:
-    """Whether a full disk is behind what a library raised; torch and libav say so in words of their own."""
+    """Whether a full disk is behind what a library raised; torch says so in words of its own."""
     if isinstance(error, DiskFull):
         return False
-    return getattr(error, "errno", None) in _NO_SPACE or (not isinstance(error, OSError) and free_bytes(path) < FULL)
+    return getattr(error, "errno", None) in _NO_SPACE or (isinstance(error, RuntimeError) and free_bytes(path) < FULL)
 
 
 def remove_temporaries(folder: str | Path) -> None:
@@ -109,7 +109,8 @@ def zip_digest(path: str | Path) -> str:
         if not zipfile.is_zipfile(file):
             return ""
         with zipfile.ZipFile(file) as archive:
-            entries = [(each.filename, each.file_size, each.CRC) for each in archive.infolist()]
+            # torch calls the folder in it after the temporary name.
+            entries = [(each.filename.partition("/")[2], each.file_size, each.CRC) for each in archive.infolist()]
     return hashlib.sha256(repr(entries).encode()).hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ the package but `messages`; everybody may use it.
 """
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ except ImportError:  # Windows: no folder is locked there
 
 NAME = ".lock"
 TOKEN = "ACTLIB_LOCK"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some clusters' file systems
 _held: dict[Path, "Lock"] = {}
 
 
@@ -99,6 +101,11 @@ def _lock(file: int, path: Path) -> str:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return token
         raise Locked(_in_words(path)) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(f"{path.parent}: its file system has no locks: see to it that one process at a time works there")
+        return ""
     token = secrets.token_hex(8)
     command = " ".join(Path(word).name if word == sys.executable else word for word in sys.orig_argv)
     told = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}

@@ -1,5 +1,6 @@
 """What several tests share: small synthetic data sets, made once a session, and the project's folder."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,27 @@ def motion_table(tmp_path_factory) -> Path:
 def finetune_table(tmp_path_factory) -> Path:
     """table.csv of 4 other classes with 3 training and 2 validation videos each. Not to be written to."""
     return _dataset(tmp_path_factory.mktemp("finetune"), "motion_finetune", 3, 2)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a disk of so many bytes of its own, mounted at a folder below tmp_path."""
+    mounted = []
+
+    def make(size: int, at: Path | None = None) -> Path:
+        folder = at or tmp_path / f"disk{len(mounted)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"a disk that can be filled needs the right to mount one: {getattr(error, 'stderr', error)}")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

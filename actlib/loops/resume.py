@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from actlib import locks
 from actlib.compute.execution import Execution
 from actlib.files import DiskFull, put_aside, remove_temporaries
 from actlib.loops.job import Job, random_states
@@ -153,7 +154,8 @@ def _check_best(job: Job) -> None:
         print("best.pt is of another course of this run: the network that goes on takes its place")
         job.best_epoch = 0 if job.within else len(job.history)  # inside an epoch there is none yet
         if job.best_epoch:
-            save_checkpoint(folder_of(job.p) / "best.pt", content_of(job))
+            with locks.take(job.p.run_dir):
+                save_checkpoint(folder_of(job.p) / "best.pt", content_of(job))
 
 
 # --- writing --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What all parameter models share: validation with every problem at once, the notebook's cell."""
 
 import contextlib
+import os
 from collections.abc import Collection
 from enum import Enum
 from functools import cache, lru_cache
@@ -61,7 +62,8 @@ class Checked(BaseModel):
         problems = [cls._problem(each) for each in errors[:PROBLEMS_SHOWN]]
         if len(errors) > PROBLEMS_SHOWN:
             problems.append(f"  … and {len(errors) - PROBLEMS_SHOWN:,} more")
-        raise ParamsError(f"{source}: " + "\n".join(["not usable as " + cls.__name__, *problems]))
+        title = cls.model_config.get("title") or cls.__name__
+        raise ParamsError("\n".join([f"{source}: not usable as {title}", *problems]))
 
     @classmethod
     def _problem(cls, error: dict) -> str:
@@ -154,7 +156,7 @@ class Params(Checked):
                 if path not in known:
                     coming = written and any(str(each) in written for each in (Path(path), *Path(path).parents))
                     weights = type(self).model_fields[name].json_schema_extra.get("weights")
-                    there = coming or (Path(root) / path).exists()
+                    there = coming or os.path.exists(os.path.join(root, path))
                     known[path] = "" if there else _missing_weights(path) if weights else "no such file"
                 if known[path]:
                     found[name] = known[path] if path == getattr(self, name) else f"{path}: {known[path]}"

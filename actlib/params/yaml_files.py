@@ -4,6 +4,7 @@ YAML 1.1, which PyYAML follows, takes `yes` for True, `010` for 8, `1:30` for 90
 that stands twice the last. Here they are a text, 10, a text, a number, and an error.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,13 @@ class ParamsError(ValueError):
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML 1.2 without doubled keys."""
+    """The core schema of YAML 1.2, without doubled keys."""
 
     yaml_implicit_resolvers = {}
+    yaml_constructors = {
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in (None, *(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "float", "seq", "map")))
+    }
 
     def construct_mapping(self, node, deep=False):
         if not isinstance(node, yaml.MappingNode):  # by a tag that says so
@@ -86,11 +91,9 @@ _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping. Raises ParamsError for anything else, with the line of what is wrong."""
     path = Path(path)
-    if not path.is_file():
-        near = (
-            did_you_mean(path.name, [each.name for each in path.parent.glob("*.yaml")]) if path.parent.is_dir() else ""
-        )
-        raise ParamsError(f"{path}: no such file{near}")
+    if not os.path.isfile(path):  # pathlib raises for a name that is too long
+        beside = [each.name for each in path.parent.glob("*.yaml")] if os.path.isdir(path.parent) else []
+        raise ParamsError(f"{shorter(str(path), 300)}: no such file{did_you_mean(path.name[:300], beside)}")
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ParamsError(f"holds {path.stat().st_size:,} bytes, more than any recipe ({MOST_BYTES:,})")

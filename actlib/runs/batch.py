@@ -38,6 +38,7 @@ from actlib.params.base import Checked
 from actlib.params.yaml_files import shorter
 from actlib.runs.ours import occupied, reserved
 
+NAME = re.compile(r"(?!\.+$)[\w.-]{1,100}")
 MOST_RUNS = 200_000  # of one step
 REFERENCE = re.compile(r"\{([^{}]*)\}")
 
@@ -99,11 +100,13 @@ def read_batch(path: str | Path, root: Path) -> Batch:
     for number, step in enumerate(file.steps, start=1):
         name = str(step.get("name"))
         try:
-            batch.runs += _runs_of(_Step.build(step, "a step"), base, folders, root)
+            batch.runs += _runs_of(_Step.build(step, "it is"), base, folders, root)
         except ValueError as error:
             problems += [f"step {number} ({shorter(name, 100)}): {line}" for line in str(error).splitlines()]
-            folders.setdefault(name, f"{base}/{name}")  # later steps may refer to it all the same
-    problems += _doubled_names(batch) + _occupied(batch, base, root) + _missing_files(batch, root)
+            if NAME.fullmatch(name):  # later steps may refer to it all the same
+                folders.setdefault(name, f"{base}/{name}")
+    problems += _doubled_names(batch) + _occupied(batch, base, root)
+    problems += _missing_files(batch, root, [f"{base}/{name}" for name in folders])
     if problems:
         raise ParamsError(problems_in_words(f"{path}: nothing was started", problems))
     return batch
@@ -111,6 +114,8 @@ def read_batch(path: str | Path, root: Path) -> Batch:
 
 class _File(Checked):
     """What a batch file may hold."""
+
+    model_config = ConfigDict(title="a batch file")
 
     run_dir: str = ""
     workers: Annotated[int, Field(ge=1, strict=True)] = 1
@@ -120,7 +125,7 @@ class _File(Checked):
 class _Step(Checked):
     """What a step of it may hold."""
 
-    model_config = ConfigDict(coerce_numbers_to_str=True)
+    model_config = ConfigDict(title="a step of a batch", coerce_numbers_to_str=True)
 
     name: str
     notebook: Literal[*NOTEBOOKS]
@@ -132,7 +137,7 @@ class _Step(Checked):
     @field_validator("name")
     @classmethod
     def _is_a_folders(cls, name: str) -> str:
-        if not re.fullmatch(r"[\w.-]{1,100}", name) or not name.strip("."):
+        if not NAME.fullmatch(name):
             raise ValueError("1 to 100 letters, digits, '_', '-' and '.', not dots alone, make a folder's name")
         return name
 
@@ -221,9 +226,9 @@ def _occupied(batch: Batch, base: str, root: Path) -> list[str]:
     return problems
 
 
-def _missing_files(batch: Batch, root: Path) -> list[str]:
-    """Input files that neither exist nor lie in a run folder of this batch."""
-    written, known = {os.path.normpath(run.params.run_dir) for run in batch.runs}, {}
+def _missing_files(batch: Batch, root: Path, others: list[str]) -> list[str]:
+    """Input files that neither exist nor lie in a run folder of this batch, or in `others`: those of faulty steps."""
+    known, written = {}, {os.path.normpath(each) for each in (*(run.params.run_dir for run in batch.runs), *others)}
     return [
         f"{run.name}: {name}: {shown(getattr(run.params, name))}: {reason}; no earlier step writes it"
         for run in batch.runs

@@ -71,12 +71,12 @@ def _papermill(arguments: list[str], log: Path, cwd: Path, environment: dict[str
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
-    locks.take(folder)
     os.chdir(cwd)
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(said, stream.fileno())
         stream.reconfigure(line_buffering=True, errors="replace")
+    locks.take(folder)
     ForkedKernel.fork()
     KernelProvisionerFactory.instance(default_provisioner_name=PROVISIONER).provisioners[PROVISIONER] = EntryPoint(
         PROVISIONER, f"{__name__}:{ForkedKernel.__name__}", KernelProvisionerFactory.GROUP_NAME

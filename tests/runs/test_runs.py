@@ -15,7 +15,8 @@ import psutil
 import pytest
 from batches import batch_of, make_project, status
 
-from actlib.files import project_root
+from actlib.files import project_root, write_text
+from actlib.models.weights.checkpoint import save_checkpoint
 from actlib.params import CompareParams, ParamsError
 from actlib.runs.batch import read_batch
 from actlib.runs.execute import run_batch, stop, summary
@@ -215,6 +216,40 @@ def test_a_run_folder_holds_what_was_given_and_found(project, capsys):
     with pytest.raises(ValueError, match="Out of range float"):
         run.finish(kind="test", broken=float("nan"))
     assert "top1" in run.path("result.json").read_text()  # the good file is still there
+
+
+def test_a_run_is_done_only_while_what_it_made_is_there(project):
+    run = RunFolder.start(CompareParams.build({"run_dir": "outputs/x"}, "test"))
+    made = {"checkpoints/best.pt": {"epoch": 2}, "table.csv": {}}
+    with pytest.raises(FileNotFoundError):
+        run.finish(kind="test", files=made)
+    assert status(run.folder)["state"] == "running" and not run.is_done()
+    save_checkpoint(run.path("checkpoints/best.pt"), {"epoch": 2})
+    write_text(run.path("table.csv"), "a,b")
+    run.finish(kind="test", files=made)
+    assert run.is_done() and run.read("result.json")["files"]["checkpoints/best.pt"]["epoch"] == 2
+    write_text(run.path("table.csv"), "a,b,c")  # a table may be edited by hand
+    assert run.is_done()
+    save_checkpoint(run.path("checkpoints/best.pt"), {"epoch": 3})
+    assert not run.is_done()
+    save_checkpoint(run.path("checkpoints/best.pt"), {"epoch": 2})
+    assert run.is_done()
+    run.path("table.csv").unlink()
+    assert not run.is_done()
+    write_text(run.path("result.json"), '{"files": 5}')
+    assert not run.is_done()
+
+
+def test_thousands_of_runs_are_checked_and_named_apart(project):
+    choices = {"accuracy": ["video_top1"], "runs": [[f"outputs/{n}"] for n in range(3000)]}
+    batch = read(project, {"name": "a", "grid": choices}, {"name": "b", "after": "all"})
+    assert len(batch.runs) == len(batch.fingerprints(project)) == 3001
+    with pytest.raises(ParamsError, match=r"a-8: 2 runs have this name and folder, of step a and a-8; rename a step"):
+        read(project, {"name": "a", "grid": {"runs": [["8"]]}}, {"name": "a-8"})
+    with pytest.raises(ParamsError, match="grid: 1,000,000 combinations; a step may have 200,000"):
+        read(project, {"name": "a", "grid": {name: list(range(100)) for name in ("runs", "accuracy", "x")}})
+    long = read(project, {"name": "a", "grid": {"runs": [["x" * 300], ["x" * 299 + "y"]]}}).runs
+    assert len({run.name for run in long}) == 2 and all(len(run.name) < 100 for run in long)
 
 
 def test_a_picture_is_saved_with_the_table_behind_it(tmp_path):
