@@ -117,11 +117,11 @@ def read_checkpoint(path: str | Path) -> WeightsFile:
 
 
 def _beside(path: Path) -> str:
-    """The other checkpoints of a folder, and how a run goes on from an earlier one, newest first."""
-    near = sorted((each.name for each in path.parent.glob("*.pt") if each.name != path.name), reverse=True)
+    """The other checkpoints of a folder, and how a run goes on from the newest of an earlier epoch."""
+    near = sorted(each.name for each in path.parent.glob("*.pt") if each.name != path.name)
     if not near:
         return ""
-    earlier = next((name for name in near if name.startswith("epoch_")), "")
+    earlier = next((name for name in reversed(near) if name.startswith("epoch_")), "")
     hint = f"; a run goes on from an earlier epoch with resume: {path.parent / earlier}" if earlier else ""
     return f"; beside it lie {listed(near)}{hint}"
 
