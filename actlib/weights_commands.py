@@ -6,6 +6,7 @@ import textwrap
 from itertools import zip_longest
 
 from actlib.compute.export import ExportError, export_onnx, export_program
+from actlib.messages import shown
 from actlib.models import (
     CheckpointError,
     ModelError,
@@ -78,7 +79,8 @@ def _inspect(options: argparse.Namespace) -> int:
         print(_described(row))
     path = find_weights(options.file)
     file = read_weights(path)
-    print(f"{path}: {file.kind}, {len(file.state)} tensors" + (f", says it is of {file.told!r}" if file.told else ""))
+    told = f", says it is of {shown(file.told)}" if file.told else ""
+    print(f"{path}: {file.kind}, {len(file.state)} tensors{told}")
     found = fits(file)
     for fit in found:
         print(f"  {fit.spec}, {fit.num_classes} classes" + (f" ({fit.why})" if fit.why else ""))

@@ -19,6 +19,7 @@ from actlib.analysis.results.scores import Scores
 from actlib.compute.device import to_device, to_float
 from actlib.compute.execution import Execution
 from actlib.compute.folding import fold_batch_norm
+from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
 from actlib.loops.job import Evaluation
@@ -38,6 +39,7 @@ def evaluate(job: Evaluation, progress: Callable[..., Iterable] | None = None) -
     )  # fmt: skip
 
 
+@workers_in_words()
 def score_views(
     model: nn.Module,
     data: EvaluationViews,

@@ -18,6 +18,7 @@ import torch
 
 from actlib import locks
 from actlib.compute.device import on_device, to_device, to_float
+from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import mirror
@@ -60,6 +61,7 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
             yield row
 
 
+@workers_in_words()
 def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     p, sizes = job.p, job.batches.sizes
     within = job.within or {"batches": 0, "totals": torch.zeros(3), "clips": 0, "replaced": 0}

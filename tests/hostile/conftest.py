@@ -6,8 +6,11 @@ a screen; or its result is that of what was not spoilt. `make test` tries the fi
 """
 
 import os
+import shutil
+import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,21 @@ def judge(request, record_property):
         return message
 
     return hold
+
+
+@pytest.fixture(scope="session")
+def in_small_memory():
+    """Runs a command where `folder` is a file system of its own of so many bytes ("512k"), in memory, which nobody else
+    sees: (folder, size, command) to the finished process."""
+
+    def run(folder: Path, size: str, command: list[str]) -> subprocess.CompletedProcess:
+        mounted = f"mount -t tmpfs -o size={size} tmpfs '{folder}' && exec \"$@\""
+        command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", *command]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    if not shutil.which("unshare") or run(Path("/mnt"), "64k", ["true"]).returncode:
+        pytest.skip("this machine lets nobody mount a file system of his own (unshare --map-root-user --mount)")
+    return run
 
 
 def pytest_terminal_summary(terminalreporter):

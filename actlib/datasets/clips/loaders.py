@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
+from actlib.datasets.clips.handover import HandedOver, in_shared_memory, workers_in_words
 from actlib.datasets.clips.sampling import training_window
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import as_clip
@@ -87,7 +88,7 @@ class Videos(Dataset):
 
 
 @dataclass
-class Batch:
+class Batch(HandedOver):
     """`clips` uint8 (B, T, C, H, W), `labels` int64 (B), `failures`: (path, reason) of each clip that was replaced."""
 
     clips: torch.Tensor
@@ -152,7 +153,8 @@ class TrainingClips(Videos):
         self.num_frames, self.frame_stride, self.transform = num_frames, frame_stride, transform
         self.sampling, self.loop = sampling, loop
         self.seed, self.max_replacements = seed, max_replacements
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # so that workers which live on are told
+        with workers_in_words():
+            self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # so that workers which live on are told
         self.window(1, np.random.default_rng(0))  # an unknown rule is refused here, not in a worker
 
     @property
@@ -231,11 +233,17 @@ class EpochBatches(Sampler[list[int]]):
 
 def _collate(items: list[Sample]) -> Batch:
     """`items`: `Sample`s, or the (clip, label) of a dataset of the user's."""
-    return Batch(
-        default_collate([item[0] for item in items]),  # in a worker, straight into shared memory
+    clips = [torch.as_tensor(item[0]) for item in items]
+    size = sum(clip.nbytes for clip in clips)
+    # In a worker, straight into shared memory.
+    shared = in_shared_memory(size, lambda: default_collate(clips)) if get_worker_info() else torch.stack(clips)
+    batch = Batch(
+        torch.stack(clips) if shared is None else shared,
         torch.tensor([int(item[1]) for item in items]),
         [failure for item in items for failure in getattr(item, "failures", ())],
     )
+    batch.by_pipe = shared is None
+    return batch
 
 
 def training_loader(data: Dataset, batches: EpochBatches, *, num_workers: int, pin_memory: bool) -> DataLoader:
@@ -243,6 +251,7 @@ def training_loader(data: Dataset, batches: EpochBatches, *, num_workers: int, p
     return DataLoader(data, batch_sampler=batches, collate_fn=_collate, **worker_options(num_workers, pin_memory))
 
 
+@workers_in_words()
 def start_workers(loader: DataLoader) -> None:
     """Start the worker processes of a loader whose workers live on, before its first pass asks for them."""
     if loader.num_workers:

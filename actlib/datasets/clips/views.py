@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from actlib.datasets.clips import crops
+from actlib.datasets.clips.handover import HandedOver, in_shared_memory
 from actlib.datasets.clips.loaders import Videos, worker_options
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.show import frames_of
@@ -42,7 +43,7 @@ class Views:
 
 
 @dataclass
-class Chunk:
+class Chunk(HandedOver):
     """Some of a video's views, the same ones once: uint8 (V, T, C, H, W), in memory ordered as (V, T, H, W, C).
 
     `places`: where each of them stands among all views of the video (see `Views`), several times where protocols share
@@ -252,7 +253,11 @@ class _Stream(IterableDataset):
         if worker:
             _return_memory()
         for index in np.flatnonzero(self.videos.shares(count) == number).tolist():
-            yield from self.videos.chunks(index, IN_FLIGHT // (count * (READY + 1)))
+            for chunk in self.videos.chunks(index, IN_FLIGHT // (count * (READY + 1))):
+                if worker and chunk.clips is not None:  # here, since a failure while it is sent would be lost
+                    shared = in_shared_memory(chunk.clips.nbytes, chunk.clips.share_memory_)
+                    chunk.by_pipe = shared is None
+                yield chunk
 
 
 def _return_memory() -> None:

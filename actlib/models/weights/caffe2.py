@@ -11,8 +11,11 @@ import pickle
 import pickletools
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+
+from actlib.messages import kind_of, shown
 
 LARGEST_FILE = 4 << 30  # bytes; the published networks have a tenth of that
 HEAD = 1 << 16  # bytes in which `looks_like_caffe2` looks
@@ -47,10 +50,12 @@ def read_caffe2(path: str | Path) -> dict[str, np.ndarray]:
         raise Caffe2Error(f"{path} has {size / 2**30:.1f} GiB: the published Caffe2 networks have less than 1 GiB")
     try:
         with open(path, "rb") as file:
+            _check_places(file)
+            file.seek(0)
             content = _ArrayUnpickler(file, encoding="latin1").load()
         blobs = content.get("blobs") if isinstance(content, dict) else None
         if not isinstance(blobs, dict):
-            what = f"a dict with the keys {list(content)[:10]}" if isinstance(content, dict) else type(content).__name__
+            what = f"a dict with the keys {shown(list(content))}" if isinstance(content, dict) else kind_of(content)
             raise Caffe2Error(f"it holds {what}; a dict with the key 'blobs' is expected")
         if sum(blob.num_bytes for blob in blobs.values() if isinstance(blob, _Array)) > size:
             raise Caffe2Error("its arrays together would be larger than the file itself")
@@ -58,10 +63,19 @@ def read_caffe2(path: str | Path) -> dict[str, np.ndarray]:
     except Caffe2Error as error:
         raise Caffe2Error(f"{path} is not read as a Caffe2 network: {error}") from None
     except Exception as error:  # damaged bytes make the unpickler fail in many ways, MemoryError among them
-        raise Caffe2Error(f"{path} is no whole Caffe2 pickle ({error!r}); fetch it again") from error
+        reason = f"{type(error).__name__}: {str(error)[:120]}"
+        raise Caffe2Error(f"{path} is no whole Caffe2 pickle ({reason}); delete it, and fetch it again") from error
     if not all(isinstance(name, str) for name in arrays):
         raise Caffe2Error(f"{path} is not read as a Caffe2 network: it has blobs whose names are no text")
     return arrays
+
+
+def _check_places(file: BinaryIO) -> None:
+    """Raise Caffe2Error where the pickle keeps an object at a place beyond their number: Python would make room for all
+    places before it, and a damaged byte can make that gigabytes."""
+    for count, (code, place, _) in enumerate(pickletools.genops(file)):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > count:
+            raise Caffe2Error("it is damaged")
 
 
 class _Dtype:
@@ -70,7 +84,7 @@ class _Dtype:
     def __init__(self, code: str | bytes, *_: object):
         code = code.decode("latin1") if isinstance(code, bytes) else code
         if not isinstance(code, str) or not re.fullmatch(r"b1|[iu][1248]|f[248]", code):
-            raise Caffe2Error(f"it holds an array of dtype {code!r}; numbers alone are read")
+            raise Caffe2Error(f"it holds an array of dtype {shown(code)}; numbers alone are read")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple) -> None:
@@ -101,7 +115,7 @@ class _Array:
         self.data, self.shape, self.dtype, self.order = data, shape, dtype.dtype, order
         self.num_bytes = len(data)
         if math.prod(shape) * self.dtype.itemsize != self.num_bytes or min(shape, default=0) < 0:
-            raise Caffe2Error(f"an array of shape {shape} has {self.num_bytes} bytes; it is damaged")
+            raise Caffe2Error(f"an array of shape {shown(shape)} has {self.num_bytes} bytes; it is damaged")
 
     def as_numpy(self) -> np.ndarray:
         """In the machine's byte order, and writable."""
@@ -117,7 +131,7 @@ def _scalar(dtype: _Dtype, data: str | bytes) -> _Array:
 def _latin1_bytes(text: str, encoding: str) -> bytes:
     """Stands for `_codecs.encode`, by which protocols before 3 write bytes."""
     if encoding != "latin1":
-        raise Caffe2Error(f"it asks for the encoding {encoding!r}; latin1 is the one that arrays use")
+        raise Caffe2Error(f"it asks for the encoding {shown(encoding)}; latin1 is the one that arrays use")
     return text.encode("latin1")
 
 
@@ -141,7 +155,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _STAND_INS[module, name]
         except KeyError:
             raise Caffe2Error(
-                f"it asks for {module}.{name}, and a pickle can run any code by such names; "
+                f"it asks for {module[:100]}.{name[:100]}, and a pickle can run any code by such names; "
                 "plain arrays need nothing of the kind, so it is refused"
             ) from None
 

@@ -20,7 +20,8 @@ from torch import nn
 from actlib.files import write_with
 from actlib.messages import did_you_mean, listed
 from actlib.models.registry import ModelError, VideoModel, adopt, create_from_spec
-from actlib.models.weights.file import FORMAT, UNSAID, CheckpointError, WeightsError, WeightsFile, read_weights
+from actlib.models.weights.fields import FORMAT, UNSAID, CheckpointError
+from actlib.models.weights.file import DamagedFileError, WeightsError, WeightsFile, read_weights
 
 __all__ = ["FORMAT", "UNSAID", "CheckpointError", "read_checkpoint", "save_checkpoint", "save_network"]
 
@@ -98,21 +99,31 @@ def save_network(
 
 def read_checkpoint(path: str | Path) -> WeightsFile:
     """Read a checkpoint onto the CPU: `.state` its tensors, `.content` all besides (see above). Raises CheckpointError
-    for a file that is missing, broken, or was not written by `save_checkpoint`."""
+    for a file that is missing, damaged, has wrong fields (see `fields`), or was not written by `save_checkpoint`."""
     path = Path(path)
     if not path.is_file():
-        near = sorted(each.name for each in path.parent.glob("*.pt")) if path.parent.is_dir() else []
-        raise CheckpointError(f"{path}: no such checkpoint" + (f"; beside it lie {', '.join(near)}" if near else ""))
+        raise CheckpointError(f"{path}: no such checkpoint" + _beside(path))
     try:
         file = read_weights(path)
     except WeightsError as error:
-        raise CheckpointError(f"{path}: torch cannot read it ({error})") from error
+        reason = error.why if isinstance(error, DamagedFileError) else error
+        raise CheckpointError(f"{path}: cannot be read: {reason}{_beside(path)}") from error
     if not file.own:
         raise CheckpointError(
             f"{path}: not a checkpoint of this project (no format {FORMAT!r} in it); "
             f"`python -m actlib weights convert {path} OUT.pt` makes one of weights from elsewhere"
         )
     return file
+
+
+def _beside(path: Path) -> str:
+    """The other checkpoints of a folder, and how a run goes on from the newest of an earlier epoch."""
+    near = sorted(each.name for each in path.parent.glob("*.pt") if each.name != path.name)
+    if not near:
+        return ""
+    earlier = next((name for name in reversed(near) if name.startswith("epoch_")), "")
+    hint = f"; a run goes on from an earlier epoch with resume: {path.parent / earlier}" if earlier else ""
+    return f"; beside it lie {listed(near)}{hint}"
 
 
 def _check_preprocessing(path: str | Path, given: dict) -> None:

@@ -1,9 +1,12 @@
 """Weights from elsewhere, written as a checkpoint of this project: with its network, classes and preprocessing."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from actlib.files import read_text
+from actlib.messages import shown
 from actlib.models.registry import VideoModel
 from actlib.models.weights.checkpoint import network_content, save_checkpoint
 from actlib.models.weights.create import create_model
@@ -73,12 +76,17 @@ def unnamed(count: int) -> list[str]:
 def read_classes(path: str | Path) -> list[str]:
     """Class names in index order from a text file: one a line, or `index name` on each, counted from 0 or from 1.
 
-    Raises ConvertError for a gap, a repeated index or name, or an empty file; FileNotFoundError.
+    Raises ConvertError for a gap, a repeated index or name, an empty file or one that is no text; FileNotFoundError.
     """
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConvertError(f"{path}: no list of class names: {getattr(error, 'strerror', None) or error}") from error
     if not lines:
         raise ConvertError(f"{path}: no class names in it")
-    numbered = [re.fullmatch(r"(\d+)[\s,]+(.+)", line) for line in lines]
+    numbered = [re.fullmatch(r"(\d{1,9})[\s,]+(.+)", line) for line in lines]
     if all(numbered):
         places = sorted((int(each[1]), each[2].strip()) for each in numbered)
         first = places[0][0]
@@ -86,8 +94,8 @@ def read_classes(path: str | Path) -> list[str]:
             raise ConvertError(f"{path}: the indices must be 0, 1, … or 1, 2, …, each once")
         lines = [name for _, name in places]
     if len(set(lines)) != len(lines):
-        repeated = next(name for name in lines if lines.count(name) > 1)
-        raise ConvertError(f"{path}: {repeated!r} stands there twice")
+        repeated = Counter(lines).most_common(1)[0][0]
+        raise ConvertError(f"{path}: {shown(repeated)} stands there twice")
     return lines
 
 

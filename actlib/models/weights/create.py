@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actlib.files import digest
+from actlib.messages import shown
 from actlib.models.entries import code_file, function_of, is_code, refusal
 from actlib.models.registry import (
     OWN_MODULE,
@@ -18,7 +19,8 @@ from actlib.models.registry import (
     parse_spec,
 )
 from actlib.models.weights.fetch import fetch_weights
-from actlib.models.weights.file import UNSAID, CheckpointError, WeightsError, WeightsFile, read_weights
+from actlib.models.weights.fields import UNSAID, CheckpointError
+from actlib.models.weights.file import WeightsError, WeightsFile, read_weights
 from actlib.models.weights.identify import fits, head_size
 from actlib.models.weights.inflate import is_image_network
 from actlib.models.weights.load import load_weights
@@ -78,9 +80,19 @@ def create_model(
     if num_classes is None and told.num_classes is None:
         raise ModelError(f"{file.path} does not tell the number of classes: say num_classes")
     replaced = num_classes not in (None, told.num_classes)
-    model = create_from_spec(
-        told.name, num_classes if replaced else told.num_classes, **(told.options | options)
-    )  # fmt: skip
+    try:
+        model = create_from_spec(
+            told.name, num_classes if replaced else told.num_classes, **(told.options | options)
+        )
+    except (ModelError, RuntimeError, MemoryError) as error:  # one too large for the memory among them
+        reason = str(error).partition("\n")[0][:500]
+        raise ModelError(f"{file.path}: the model of this file cannot be built: {reason}") from error
+    for name in ("mean", "std") if told.preprocessing else ():
+        if len(told.preprocessing.get(name, [0])) not in (1, model.in_channels):
+            raise CheckpointError(
+                f"{file.path}: preprocessing.{name} has {len(told.preprocessing[name])} numbers, and the clips of its "
+                f"network have {model.in_channels} channels"
+            )
     model.load_report = load_weights(model, file, replace_head=replaced, inflate=inflate)
     model.preprocessing = UNSAID | told.preprocessing if told.preprocessing else None
     model.classes = None if replaced else told.classes
@@ -93,20 +105,12 @@ def create_model(
 def _told_by_checkpoint(file: WeightsFile, row: object, name: str | None, options: dict[str, Scalar]) -> _Told:
     """A checkpoint says all itself, but for the options of a module that was made by hand, which are those that the
     user gives. Code that it names is not touched before it is clear that it may be run."""
-    own, classes = file.content.get("model"), file.content.get("classes")
-    if isinstance(own, dict):
-        own = {"options": {}, **own}  # which an older checkpoint has in its spec alone
-    kinds = {"name": str, "options": dict, "num_classes": int, "spec": str}
-    if not isinstance(own, dict) or not all(isinstance(own.get(key), kind) for key, kind in kinds.items()):
-        raise CheckpointError(f"{file.path}: damaged: 'model' must hold {', '.join(kinds)}, not {own!r}")
+    own = {"options": {}, **file.content["model"]}  # which an older checkpoint has in its spec alone
+    classes = file.content.get("classes")
     wanted, told_name = own["name"], own["name"].removesuffix(OWN_MODULE)
     words = own["spec"].removeprefix(wanted).split()
     if told_name.split() != [told_name] or not own["spec"].startswith(wanted) or not all("=" in each for each in words):
-        raise CheckpointError(f"{file.path}: damaged: the spec {own['spec']!r} is not one of {wanted!r}")
-    if classes is not None and len(classes) != own["num_classes"]:
-        raise CheckpointError(
-            f"{file.path}: damaged: {len(classes)} classes for a network of num_classes {own['num_classes']}"
-        )
+        raise CheckpointError(f"{file.path}: damaged: the spec {shown(own['spec'])} is not one of {shown(wanted)}")
     if name is not None and not is_builtin(wanted) and function_of(name) == function_of(told_name):
         told_name = name
     elif name not in (None, wanted):

@@ -16,22 +16,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actlib.messages import did_you_mean
+from actlib.messages import did_you_mean, kind_of, listed, shown
 from actlib.models.parts.temporal import mit_tsm_key
+from actlib.models.weights.archive import HEAD, DamagedError, check_archive, is_archive, what_it_is
 from actlib.models.weights.caffe2 import Caffe2Error, caffe2_state, looks_like_caffe2, read_caffe2, unfrozen_key
+from actlib.models.weights.fields import FORMAT, UNSAID, check_fields
 
-LISTED = 20  # entries of each kind that an error message shows
-FORMAT = "actlib checkpoint 1"  # stands under 'format' in a checkpoint of this project
-UNSAID = {"channel_order": "rgb", "modality": "rgb"}  # preprocessing that older checkpoints do not tell
+LISTED = 10  # entries of each kind that an error message shows
+LONGEST_NAME = 300  # characters of a tensor's
 
 
 class WeightsError(ValueError):
     """A weights file that cannot be read, or whose tensors do not fit the model."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, is not one of this project's, does not fit the run, or names code that nobody here
-    did. Names the file."""
+class DamagedFileError(WeightsError):
+    """A file that is not whole, or no file of weights at all. `why`: the reason alone."""
+
+    def __init__(self, path: Path, why: str):
+        super().__init__(f"{path} is no whole file of weights: {why}; delete it, and fetch or save it again")
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -59,23 +63,30 @@ class WeightsFile:
 
 
 def read_weights(path: str | Path) -> WeightsFile:
-    """Read a file's tensors onto the CPU. Raises FileNotFoundError, naming similar files, and WeightsError for a file
-    that is damaged, holds no weights, or would need arbitrary code to be read."""
+    """Read a file's tensors onto the CPU; of a zip archive the checksums are compared first.
+
+    Raises FileNotFoundError, naming similar files; WeightsError for a file that is damaged, holds no weights, or would
+    need arbitrary code to be read; CheckpointError for a checkpoint of this project with wrong fields (see `fields`).
+    """
     path = Path(path)
     _require_file(path)
-    if looks_like_caffe2(path):
-        try:
+    try:
+        _require_whole(path)
+        if looks_like_caffe2(path):
             arrays, ignored = caffe2_state(read_caffe2(path))
-        except Caffe2Error as error:
-            raise WeightsError(str(error)) from error
-        state = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
-        return WeightsFile(path, state, ignored, kind="Caffe2 pickle")
-    content = _load(path)
+            state = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+            return WeightsFile(path, state, ignored, kind="Caffe2 pickle")
+        content = _load(path)
+    except Caffe2Error as error:
+        raise WeightsError(str(error)) from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     state = _state_dict(content, path)
     nested = isinstance(content, dict) and "state_dict" in content
     beside = {key: value for key, value in content.items() if key != "state_dict"} if nested else {}
     if beside.get("format") == FORMAT:  # its names are its network's already, be it a user's own
-        if isinstance(beside.get("preprocessing"), dict):
+        check_fields(path, beside, state)
+        if beside.get("preprocessing"):
             beside["preprocessing"] = UNSAID | beside["preprocessing"]
         return WeightsFile(path, state, content=beside, kind="checkpoint of this project")
     kind, placement = "checkpoint" if nested else "state dict", ""
@@ -97,11 +108,25 @@ def read_weights(path: str | Path) -> WeightsFile:
 def _require_file(path: Path) -> None:
     if path.is_file():
         return
+    if path.is_dir():
+        raise FileNotFoundError(f"no weights file {path}: it is a folder; name a file in it")
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"no weights file {path}; the folder {folder} does not exist")
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     raise FileNotFoundError(f"no weights file {path}{did_you_mean(path.name, names, cutoff=0.4)}")
+
+
+def _require_whole(path: Path) -> None:
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    if why := what_it_is(head):
+        raise DamagedFileError(path, why)
+    if is_archive(head):
+        try:
+            check_archive(path)
+        except DamagedError as error:
+            raise DamagedFileError(path, str(error)) from error
 
 
 def _numpy_globals() -> list:
@@ -121,29 +146,40 @@ def _load(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds a {found[1]}" if found else "it is damaged, or a pickle that torch.save did not write"
+        reason = f"it holds a {found[1][:200]}" if found else "it is damaged, or a pickle that torch.save did not write"
         raise WeightsError(
             f"{path} cannot be loaded as weights only: {reason}. It is not loaded in any other way, since a pickle of "
             "arbitrary objects can run any code. If you trust it, load it elsewhere and torch.save its state dict alone"
         ) from error
     except Exception as error:  # damaged bytes make the loader fail in many ways
-        raise WeightsError(f"{path} is not a whole PyTorch file ({error!r}); fetch or save it again") from error
+        raise DamagedFileError(path, f"torch cannot load it ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file's content by the model's names."""
     state = content["state_dict"] if isinstance(content, dict) and "state_dict" in content else content
     if not isinstance(state, dict) or not state or not all(_is_entry(*item) for item in state.items()):
-        what = type(content).__name__
+        what = kind_of(content)
         if isinstance(content, dict):
-            what = (
-                f"a dict with the keys {', '.join(map(repr, list(content)[:LISTED]))}" if content else "an empty dict"
-            )
+            keys = ", ".join(map(shown, list(content)[:LISTED]))
+            what = f"a dict with the keys {keys}" if content else "an empty dict"
         raise WeightsError(
             f"{path} holds {what}, not a state dict: names with tensors are needed, alone or under the key 'state_dict'"
         )
+    if odd := [f"{key} is {what}" for key, value in state.items() if (what := _odd(value))]:
+        raise WeightsError(f"{path}: {listed(odd, 5)}; dense tensors of real numbers are needed")
     return {key: torch.as_tensor(value) for key, value in state.items()}
 
 
 def _is_entry(key: object, value: object) -> bool:
-    return isinstance(key, str) and isinstance(value, torch.Tensor | np.ndarray)
+    named = isinstance(key, str) and len(key) <= LONGEST_NAME and key.isprintable()
+    return named and isinstance(value, torch.Tensor | np.ndarray)
+
+
+def _odd(value: torch.Tensor | np.ndarray) -> str:
+    """What an entry is that can be no weights; empty for one that can."""
+    if isinstance(value, np.ndarray):
+        return "" if value.dtype.kind in "biuf" and value.dtype.isnative else f"an array of {value.dtype}"
+    kinds = {"meta": value.is_meta, "nested": value.is_nested, "quantised": value.is_quantized}
+    kinds |= {"complex": value.is_complex(), "sparse": value.layout != torch.strided}
+    return next((f"a {kind} tensor" for kind, found in kinds.items() if found), "")

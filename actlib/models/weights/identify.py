@@ -91,7 +91,7 @@ def _possible(names: Iterable[str], shapes: Shapes) -> list[str]:
     """The names worth building: ResNets of other depths are not."""
     counts = [0, 0, 0, 0]
     for key in shapes:
-        if place := re.match(r"layer([1-4])\.(\d+)\.", key):
+        if place := re.match(r"layer([1-4])\.(\d{1,3})\.", key):
             stage = int(place[1]) - 1
             counts[stage] = max(counts[stage], int(place[2]) + 1)
     depths = {depth for depth, blocks in BLOCK_COUNTS.items() if list(blocks) == counts}
@@ -128,7 +128,7 @@ def _values(name: str, option: str, shapes: Shapes, layout: Layout | None = None
     if option == "conv1_t_size" and len(stem) == 5 and stem[2] > 1:
         return [stem[2]]
     if option == "blending_frames":
-        windows = {int(place[1]) + 1 for key in shapes if (place := re.search(r"blending_layers\.(\d+)\.", key))}
+        windows = {int(place[1]) + 1 for key in shapes if (place := re.search(r"blending_layers\.(\d{1,2})\.", key))}
         return [max(windows, default=3)]
     if option in ("widen_factor", "width_mult"):
         return _factors(values, shapes, layout)
@@ -195,9 +195,9 @@ def _head_size(layout: Layout, shapes: Shapes) -> int:
     sizes = set()
     for key, shape in own.items():
         if key.startswith(head):
-            sizes.add(shapes[key][0])
-            if shape[1:] != shapes[key][1:]:
+            if len(shape) != len(shapes[key]) or shape[1:] != shapes[key][1:]:
                 return 0
+            sizes.add(shapes[key][0])
         elif shape != shapes[key]:
             return 0
     return sizes.pop() if len(sizes) == 1 else 0

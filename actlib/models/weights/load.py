@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from actlib.messages import listed, shown
 from actlib.models.registry import VideoModel, is_builtin
 from actlib.models.weights.file import LISTED, WeightsError, WeightsFile, read_weights
 from actlib.models.weights.identify import fits
@@ -26,6 +27,7 @@ class LoadReport:
     method: str = ""  # how: repeat or mean
     kept: tuple[str, ...] = ()  # entries that an image network cannot have; they keep the model's own values
     ignored: int = 0  # entries of the file that are no weights of the network: momenta, auxiliary heads
+    not_finite: tuple[str, ...] = ()  # entries with a NaN or an infinity: of a network that diverged, or damaged
 
     def __str__(self) -> str:
         line = f"{self.path}: {self.matched} of {self.total} tensors loaded"
@@ -40,6 +42,8 @@ class LoadReport:
             line += f"; {self.missing_counters} num_batches_tracked not in the file"
         if self.ignored:
             line += f"; {self.ignored} entries of the file ignored, which are no weights of the network"
+        if self.not_finite:
+            line += f"; NOT ALL ARE FINITE NUMBERS: {listed(self.not_finite, 5)}, so its scores may be none either"
         return line
 
 
@@ -71,7 +75,7 @@ def load_weights(
     unexpected = [key for key in found if key not in expected]
     reshaped = [key for key in found if key in expected and found[key].shape != expected[key].shape]
     if missing or unexpected or reshaped:
-        told = f" (the file says it holds {file.told!r})" if file.told else ""
+        told = f" (the file says it holds {shown(file.told)})" if file.told else ""
         lines = [f"{file.path} does not fit {model.spec} with {model.num_classes} classes{told}:"]
         lines += _listing("missing in the file", [f"{key} {_shape(expected[key])}" for key in missing])
         lines += _listing("in the file, unknown to the model", [f"{key} {_shape(found[key])}" for key in unexpected])
@@ -85,14 +89,17 @@ def load_weights(
 
     model.load_state_dict(found, strict=False)
     method = inflate if inflated else ""
-    return LoadReport(file.path, len(found), len(expected), skipped, len(counters), inflated, method, kept, ignored)
+    odd = tuple(key for key, tensor in found.items() if not tensor.isfinite().all())
+    return LoadReport(
+        file.path, len(found), len(expected), skipped, len(counters), inflated, method, kept, ignored, odd
+    )  # fmt: skip
 
 
 def _listing(title: str, entries: list[str]) -> list[str]:
     if not entries:
         return []
     more = [f"… and {len(entries) - LISTED} more"] if len(entries) > LISTED else []
-    return [f"  {title} ({len(entries)}): " + ", ".join(entries[:LISTED] + more)]
+    return [f"  {title} ({len(entries)}): " + ", ".join([each[:120] for each in entries[:LISTED]] + more)]
 
 
 def _shape(tensor: torch.Tensor) -> str:

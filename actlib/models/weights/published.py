@@ -12,7 +12,7 @@ import yaml
 from actlib import messages
 from actlib.models.registry import ModelError, list_models, parse_spec
 from actlib.models.torchvision_models import tv_weights
-from actlib.models.weights.file import UNSAID
+from actlib.models.weights.fields import UNSAID
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -168,7 +168,7 @@ def test_what_arrays_do_not_need_is_refused(write, blob, message):
         (b"PK\x03\x04 a zip file", "no whole Caffe2 pickle"),
         (b"\x80\x02X\xff\xff\xff\x7fabc.", "no whole Caffe2 pickle"),  # a text that claims 2 GiB
         (b"\x80\x05\x96" + struct.pack("<Q", 1 << 50) + b"abc.", "no whole Caffe2 pickle"),  # a petabyte
-        (pickle.dumps([1, 2]), "holds list; a dict with the key 'blobs'"),
+        (pickle.dumps([1, 2]), "holds a list; a dict with the key 'blobs'"),
         (pickle.dumps({"state_dict": {}}), r"keys \['state_dict'\]; a dict with the key 'blobs'"),
         (pickle.dumps({"blobs": [1]}), "a dict with the key 'blobs' is expected"),
         (pickle.dumps({"blobs": {3: 1}}), "names are no text"),

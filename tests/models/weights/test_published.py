@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import pickle
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 import torch
 
 from actlib.models import ModelError, WeightsError, create_model, find_published, find_weights, list_models, parse_spec
+from actlib.models.weights import download as download_module
 from actlib.models.weights import fetch as pretrained_module
-from actlib.models.weights.fetch import download, fetch_weights, weights_folder
+from actlib.models.weights.download import download
+from actlib.models.weights.fetch import fetch_weights, weights_folder
 from actlib.models.weights.published import Published, _reference_table, near_names, published_table, spec_of_arch
 
 HEAD = 5
@@ -358,11 +361,14 @@ def test_a_published_file_is_fetched_once_and_checked(folder, server, publish, c
     assert create_model(pretrained=row.file).spec == model.spec  # from the folder now
 
 
-def test_half_or_wrong_files_are_not_kept(folder, server, publish):
+def test_half_or_wrong_files_are_not_kept(folder, server, publish, monkeypatch):
     address, served = server
     (served / "cut.pth").write_bytes(bytes(3 << 20))
-    with pytest.raises(WeightsError, match="1,572,864 of 3,145,728 bytes came; try again"):
+    monkeypatch.setattr(download_module, "PAUSE_S", 0.01)
+    with pytest.raises(WeightsError, match="broke off 4 times .1,572,864 of 3,145,728 bytes came.; try again"):
         fetch_weights(f"{address}/cut.pth")
+    assert (folder / "cut.pth.part" / "content").stat().st_size == 3 << 19  # for the next time
+    shutil.rmtree(folder / "cut.pth.part")
     (served / "other-0123abcd.pth").write_bytes(b"other")
     with pytest.raises(WeightsError, match="checksum begins with d9298a10, not 0123abcd"):
         fetch_weights(f"{address}/other-0123abcd.pth")

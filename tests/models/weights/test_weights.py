@@ -51,8 +51,8 @@ LAYOUTS = {
         "format": "actlib checkpoint 1",
         "model": {"name": "resnet10", "options": OPTIONS, "num_classes": 5, "spec": "resnet10 widen_factor=0.125"},
         "state_dict": state,
-        "classes": ["a", "b"],
-        "rng": torch.get_rng_state(),
+        "classes": list("abcde"),
+        "random state": torch.get_rng_state(),
         "metrics": {"top1": 0.5, "best": None},
     },
 }
@@ -134,7 +134,7 @@ def test_everything_wrong_in_one_error(tmp_path):
 
 def test_long_lists_are_cut(tmp_path):
     torch.save({f"x{i}": torch.zeros(1) for i in range(50)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=r"unknown to the model \(50\): x0 1, .*x19 1, … and 30 more"):
+    with pytest.raises(WeightsError, match=r"unknown to the model \(50\): x0 1, .*x9 1, … and 40 more"):
         load_weights(small_resnet(), tmp_path / "other.pth")
 
 
