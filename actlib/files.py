@@ -73,7 +73,8 @@ def atomic_path(path: str | Path, needed: int | None = None):
         raise DiskFull(path, needed, free)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
+        stem = os.fsencode(path.stem)[:100].decode(errors="ignore")  # a name may have 255 bytes
+        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         # mkstemp makes private files; give them the permissions a plain open() would have given.
         umask = os.umask(0)
