@@ -263,12 +263,14 @@ def best_labels(entries: list[tuple[str, float]], k: int, *, last_first: bool = 
 # --- scores ---------------------------------------------------------------------------------------------------
 
 
-def write_results(folder: str | Path, scores: Scores, table: pd.DataFrame | None = None) -> None:
-    """What a run keeps of its scores: predictions.csv (`table`, or the scores' own), scores.npz and val.json."""
+def write_results(folder: str | Path, scores: Scores, table: pd.DataFrame | None = None) -> dict[str, dict]:
+    """What a run keeps of its scores: predictions.csv (`table`, or the scores' own), scores.npz and val.json. Returns
+    their names, for `RunFolder.finish(files=…)`."""
     folder, table = Path(folder), scores.table if table is None else table
     write_csv(folder / "predictions.csv", table)
     save_scores(folder / SCORES, scores)
     write_json(folder / "val.json", content_of(scores))
+    return {"predictions.csv": {}, SCORES: {}, "val.json": {}}
 
 
 def content_of(scores: Scores, k: int = 10) -> dict:
