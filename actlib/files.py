@@ -70,12 +70,17 @@ def write_json(path: str | Path, value) -> Path:
 
 
 def write_csv(path: str | Path, table) -> Path:
-    """Write a pandas table as a CSV that reads back as it is, whatever the names in it: pandas leaves a carriage return
-    without quotation marks, where the line would end. What UTF-8 cannot have is written as `\\udce9`."""
-    texts = [table[name].to_list() for name in table.columns if table[name].dtype.kind not in "iufb"]
-    returns = any(isinstance(each, str) and "\r" in each for column in texts for each in column)
+    """Write a pandas table, or several with the same columns one below the other, as a CSV that reads back as it is:
+    pandas leaves a carriage return without quotation marks, where the line would end. What UTF-8 cannot have is
+    written as `\\udce9`."""
+    tables = table if isinstance(table, list) else [table]
+    columns = [part[name] for part in tables for name in part.columns if part[name].dtype.kind not in "iufb"]
+    returns = any(isinstance(each, str) and "\r" in each for column in columns for each in column.to_list())
     how = {"index": False, "quoting": csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL}
-    return write_with(path, lambda temporary: table.to_csv(temporary, errors="backslashreplace", **how))
+    with atomic_path(path) as temporary:
+        for number, part in enumerate(tables):
+            part.to_csv(temporary, mode="a", header=number == 0, errors="backslashreplace", **how)
+    return Path(path)
 
 
 def read_text(path: str | Path) -> str:
@@ -131,23 +136,20 @@ def parse_json(text: str) -> tuple[object, list[str]]:
     return value, doubled
 
 
-def read_json(path: str | Path) -> object:
-    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON and for keys that stand twice in a
-    mapping. The message is the reason alone: the caller names the file and raises an error of its own kind."""
+def read_mapping(path: str | Path) -> dict:
+    """The mapping that a JSON file holds.
+
+    Raises FileNotFoundError, and ValueError for anything else than a mapping without doubled keys. The message is the
+    reason alone: the caller names the file, raises an error of its own kind and says what to do.
+    """
     try:
         value, doubled = parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON ({error})") from error
-    if doubled:
-        raise ValueError(f"{listed(doubled)}: stands there more than once")
-    return value
-
-
-def read_mapping(path: str | Path) -> dict:
-    """As `read_json`, of a file that holds a mapping."""
-    value = read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"expected a mapping, found {kind_of(value)}")
+    if doubled:
+        raise ValueError(f"{listed(doubled)}: stands there more than once")
     return value
 
 
