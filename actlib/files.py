@@ -74,7 +74,7 @@ def write_csv(path: str | Path, table) -> Path:
     pandas leaves a carriage return without quotation marks, where the line would end. What UTF-8 cannot have is
     written as `\\udce9`."""
     tables = table if isinstance(table, list) else [table]
-    columns = [part[name] for part in tables for name in part.columns if part[name].dtype.kind not in "iufb"]
+    columns = [column for part in tables for _, column in part.items() if column.dtype.kind not in "iufb"]
     returns = any(isinstance(each, str) and "\r" in each for column in columns for each in column.to_list())
     how = {"index": False, "quoting": csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL}
     with atomic_path(path) as temporary:
