@@ -19,6 +19,7 @@ from pathlib import Path
 from actlib.messages import kind_of, listed
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_NUL = "line {}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8"
 # Escapes in a JSON text: of a backslash and of whole surrogate pairs, and the bad ones.
 _ESCAPES = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -89,8 +90,13 @@ def read_text(path: str | Path) -> str:
     Every text that a user gives is read by this. Raises OSError, and ValueError for other bytes, with their line and
     the fix; the caller names the file and raises an error of its own kind. Line ends are left as they are.
     """
-    data = Path(path).read_bytes()
-    utf16 = data[:2] in _UTF16
+    with Path(path).open("rb") as file:
+        head = file.read(1 << 16)
+        utf16 = head[:2] in _UTF16
+        if not utf16 and (place := head.find(b"\0")) >= 0:  # a video by mistake is not read whole
+            raise ValueError(_NUL.format(head.count(b"\n", 0, place) + 1))
+        file.seek(0)
+        data = file.read()
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -100,8 +106,7 @@ def read_text(path: str | Path) -> str:
         found = f"line {line}: byte 0x{data[error.start]:02x} is not UTF-8"
         raise ValueError(f"{found} (Latin-1, or no text at all?); save it as UTF-8") from None
     if (place := text.find("\0")) >= 0:
-        line = text.count("\n", 0, place) + 1
-        raise ValueError(f"line {line}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8")
+        raise ValueError(_NUL.format(text.count("\n", 0, place) + 1))
     return text
 
 
