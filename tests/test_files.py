@@ -66,7 +66,7 @@ def test_a_value_is_never_shown_longer_than_a_few_lines():
 
 def test_a_huge_file_that_is_no_text_is_not_read_whole(tmp_path):
     with (tmp_path / "video.mp4").open("wb") as file:
-        file.truncate(1 << 40)
+        file.truncate(1 << 36)
     with pytest.raises(ValueError, match="line 1: holds a NUL character"):
         read_text(tmp_path / "video.mp4")
 
