@@ -25,6 +25,7 @@ _TEMPORARY = ".part-"  # what the temporary names begin with; hidden, so that no
 FULL = 4096  # bytes: with less, a disk takes no file more
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_NUL = "line {}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8"
 # Escapes in a JSON text: of a backslash and of whole surrogate pairs, and the bad ones.
 _ESCAPES = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -140,12 +141,17 @@ def write_json(path: str | Path, value) -> Path:
 
 
 def write_csv(path: str | Path, table) -> Path:
-    """Write a pandas table as a CSV that reads back as it is, whatever the names in it: pandas leaves a carriage return
-    without quotation marks, where the line would end. What UTF-8 cannot have is written as `\\udce9`."""
-    texts = [table[name].to_list() for name in table.columns if table[name].dtype.kind not in "iufb"]
-    returns = any(isinstance(each, str) and "\r" in each for column in texts for each in column)
+    """Write a pandas table, or several with the same columns one below the other, as a CSV that reads back as it is:
+    pandas leaves a carriage return without quotation marks, where the line would end. What UTF-8 cannot have is
+    written as `\\udce9`."""
+    tables = table if isinstance(table, list) else [table]
+    columns = [column for part in tables for _, column in part.items() if column.dtype.kind not in "iufb"]
+    returns = any(isinstance(each, str) and "\r" in each for column in columns for each in column.to_list())
     how = {"index": False, "quoting": csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL}
-    return write_with(path, lambda temporary: table.to_csv(temporary, errors="backslashreplace", **how))
+    with atomic_path(path) as temporary:
+        for number, part in enumerate(tables):
+            part.to_csv(temporary, mode="a", header=number == 0, errors="backslashreplace", **how)
+    return Path(path)
 
 
 def read_text(path: str | Path) -> str:
@@ -154,8 +160,13 @@ def read_text(path: str | Path) -> str:
     Every text that a user gives is read by this. Raises OSError, and ValueError for other bytes, with their line and
     the fix; the caller names the file and raises an error of its own kind. Line ends are left as they are.
     """
-    data = Path(path).read_bytes()
-    utf16 = data[:2] in _UTF16
+    with Path(path).open("rb") as file:
+        head = file.read(1 << 16)
+        utf16 = head[:2] in _UTF16
+        if not utf16 and (place := head.find(b"\0")) >= 0:  # a video by mistake is not read whole
+            raise ValueError(_NUL.format(head.count(b"\n", 0, place) + 1))
+        file.seek(0)
+        data = file.read()
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -165,8 +176,7 @@ def read_text(path: str | Path) -> str:
         found = f"line {line}: byte 0x{data[error.start]:02x} is not UTF-8"
         raise ValueError(f"{found} (Latin-1, or no text at all?); save it as UTF-8") from None
     if (place := text.find("\0")) >= 0:
-        line = text.count("\n", 0, place) + 1
-        raise ValueError(f"line {line}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8")
+        raise ValueError(_NUL.format(text.count("\n", 0, place) + 1))
     return text
 
 
@@ -201,23 +211,20 @@ def parse_json(text: str) -> tuple[object, list[str]]:
     return value, doubled
 
 
-def read_json(path: str | Path) -> object:
-    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON and for keys that stand twice in a
-    mapping. The message is the reason alone: the caller names the file and raises an error of its own kind."""
+def read_mapping(path: str | Path) -> dict:
+    """The mapping that a JSON file holds.
+
+    Raises FileNotFoundError, and ValueError for anything else than a mapping without doubled keys. The message is the
+    reason alone: the caller names the file, raises an error of its own kind and says what to do.
+    """
     try:
         value, doubled = parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON ({error})") from error
-    if doubled:
-        raise ValueError(f"{listed(doubled)}: stands there more than once")
-    return value
-
-
-def read_mapping(path: str | Path) -> dict:
-    """As `read_json`, of a file that holds a mapping."""
-    value = read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"expected a mapping, found {kind_of(value)}")
+    if doubled:
+        raise ValueError(f"{listed(doubled)}: stands there more than once")
     return value
 
 

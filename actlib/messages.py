@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 PROBLEMS_SHOWN = 20
-_LINE, _NAME = 300, 120  # characters of a problem, and of a name in a list
+_LINE, _NAME, _SCREEN = 400, 120, 3_600  # characters of a problem, of a name in a list, and of all problems together
 _NAMES_SEARCHED = 5_000  # for one that is like a wrong one: a longer list would take seconds
 Problem = str | Callable[[], str]  # what takes long to say is worked out only where it is shown
 _short = reprlib.Repr()
@@ -84,6 +84,7 @@ def misfit(where: str, expected: str, value) -> str:
 def problems_in_words(source, problems: Sequence[Problem]) -> str:
     """`source: n problems`, then a line each; of more than PROBLEMS_SHOWN the first ones."""
     lines = [f"{source}: {len(problems):,} problem{'s' if len(problems) > 1 else ''}"]
-    lines += [f"  - {cut(each if isinstance(each, str) else each())}" for each in problems[:PROBLEMS_SHOWN]]
+    most = min(_LINE, _SCREEN // max(1, len(problems[:PROBLEMS_SHOWN])))
+    lines += [f"  - {cut(each if isinstance(each, str) else each(), most)}" for each in problems[:PROBLEMS_SHOWN]]
     more = len(problems) - PROBLEMS_SHOWN
     return "\n".join(lines + ([f"  … and {more:,} more"] if more > 0 else []))

@@ -62,3 +62,17 @@ def test_a_value_is_never_shown_longer_than_a_few_lines():
     for value in ("x" * 10**6, list(range(10**6)), bomb, {str(n): bomb for n in range(99)}, 10**3000, b"x" * 10**6):
         assert len(shown(value)) <= 201
     assert shown("a b") == "'a b'" and shown([1, 2.5, None]) == "[1, 2.5, None]"
+
+
+def test_a_huge_file_that_is_no_text_is_not_read_whole(tmp_path):
+    with (tmp_path / "video.mp4").open("wb") as file:
+        file.truncate(1 << 36)
+    with pytest.raises(ValueError, match="line 1: holds a NUL character"):
+        read_text(tmp_path / "video.mp4")
+
+
+def test_json_with_what_no_file_can_hold(tmp_path):
+    for text, what in (('["\\u0000"]', "u0000"), ('[\n"\\ud83d"]', "line 2"), ("[" * 100_000, "too deep")):
+        with pytest.raises(ValueError, match=what):
+            parse_json(text)
+    assert parse_json('["\\ud83d\\ude00", "\\\\u0000", "\\\\\\ud83d\\ude00"]')[0] == ["😀", "\\u0000", "\\😀"]

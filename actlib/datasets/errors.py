@@ -6,13 +6,15 @@ from pathlib import Path
 
 from actlib.messages import Problem, cut, printable, problems_in_words
 
+_LONGEST = 3_900  # characters of a message, whatever the names in it
+
 
 class DataError(ValueError):
     """A table, list or folder that cannot be used as it is. The message names file, line, value and likely fix; it can
     be printed, whatever the names in it."""
 
     def __init__(self, message: str):
-        super().__init__(printable(message))
+        super().__init__(printable(message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"))
 
 
 class VideoError(RuntimeError):

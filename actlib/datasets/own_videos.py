@@ -54,10 +54,9 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
     Raises DataError, all problems at once with their lines, for missing columns and files, and for what
     `table.problems_of` finds: empty fields, unknown subsets, doubled ids, bad segments.
     """
-    csv = Path(csv)
-    if not csv.is_file():
+    if not os.path.isfile(csv):
         raise DataError(f"{csv}: no such file")
-    root = csv.resolve().parent if root is None else _existing_folder(root)
+    root = Path(csv).resolve().parent if root is None else _existing_folder(root)
     file = CsvFile(csv, ("path", "label", "subset"), skip_blanks=True, hint="Expected are path,label,subset.")
     columns = list(zip(*(fields for _, fields in islice(file.rows(), 1, None)))) or [[]] * len(file.header)
     rows = pd.DataFrame({name: list(texts) for name, texts in zip(file.header, columns)}, dtype=str)
@@ -80,10 +79,9 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
 
 
 def _existing_folder(root: str | Path) -> Path:
-    root = Path(root).resolve()
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder")
-    return root
+    if not os.path.isdir(root):
+        raise DataError(f"{os.path.abspath(root)}: no such folder")
+    return Path(root).resolve()
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -43,8 +43,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     Raises DataError, with all problems at once, for a missing file or column, empty or doubled ids, empty
     labels, unknown subsets, and segments that are empty or reach past the video.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{path}: no such annotation table. Notebook 01_data_prep writes one (and `make demo` some)")
     hint = "A plain path,label,subset list goes through notebook 01_data_prep first (source: csv)."
     file = CsvFile(path, COLUMNS, hint=hint)

@@ -50,5 +50,7 @@ def test_what_is_written_is_read_as_it_was(tmp_path):
     names = ["a\rb", "a\r\nb", "a\nb", " a ", '"', "NA", "", "😀,;'", "\u2028", "\x85"]
     path = write_csv(tmp_path / "list.csv", pd.DataFrame({"a": names, "b": range(len(names))}))
     assert [fields[0] for _, fields in CsvFile(path, ["a", "b"]).rows()][1:] == names
+    both = write_csv(tmp_path / "both.csv", [pd.DataFrame({"a": ["x\ry"], "b": 1}), pd.DataFrame({"a": ["z"], "b": 2})])
+    assert [fields for _, fields in CsvFile(both, ["a", "b"]).rows()] == [["a", "b"], ["x\ry", "1"], ["z", "2"]]
     plain = write_csv(tmp_path / "plain.csv", pd.DataFrame({"a": ["x"], "b": ["\udce9"]}))
     assert plain.read_text(encoding="utf-8") == "a,b\nx,\\udce9\n"

@@ -165,3 +165,23 @@ def test_a_link_to_nothing_is_counted(video, tmp_path):
     shutil.copytree(tmp_path / "run", tmp_path / "walk", symlinks=True)
     found, quarantine = probe_table(from_folders(tmp_path), workers=1)
     assert len(found) == 2 and quarantine["reason"].str.contains("No such file").all()
+
+
+def test_links_that_go_round_and_paths_that_are_none(video, tmp_path):
+    """Beside the good videos they cost nothing but themselves; given as the folder or list itself they are refused."""
+    place(video, tmp_path / "videos" / "run" / "a.mp4")
+    for name in ("b.mp4", "lists.json", "folder"):
+        (tmp_path / "videos" / "run" / name).symlink_to(name)
+    ids = pd.DataFrame({"video_id": ["a", "b"], "label": "run", "subset": "training"})
+    listed = read_annotations("", write_exchange(ids, ["run"], tmp_path / "lists.json"))
+    found, missing = find_videos(listed, tmp_path / "videos")
+    assert (found["video_id"].tolist(), missing["video_id"].tolist()) == (["a"], ["b"])
+    readable, quarantine = probe_table(from_folders(tmp_path / "videos"), workers=1)
+    assert len(readable) == 1 and "Too many levels" in quarantine["reason"][0]
+    for wrong in ("a\0b", "x" * 5000, tmp_path / "videos" / "run" / "folder"):
+        for read in (from_csv, from_folders, read_table, lambda path: read_annotations("", path)):
+            with pytest.raises(DataError) as error:
+                read(wrong)
+            assert len(str(error.value)) < 4000
+        with pytest.raises(DataError):
+            find_videos(listed, wrong)

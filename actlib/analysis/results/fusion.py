@@ -6,6 +6,7 @@ counted. A video for which only some runs have scores (the others could not deco
 without any counts as wrong.
 """
 
+import os
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -42,7 +43,7 @@ def _read_run(run: str, name: str, truth: Truth | None) -> Scores:
         if truth is None:
             raise ScoresError(f"{run}: a result file holds no true labels; name the annotation JSON (ground_truth)")
         return scores_of(read_results(path), truth, name)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise ScoresError(f"{run}: no such run folder")
     if not (path / SCORES).is_file():
         raise ScoresError(
@@ -54,7 +55,7 @@ def _read_run(run: str, name: str, truth: Truth | None) -> Scores:
 
 def short_names(runs: list[str]) -> list[str]:
     """The names of the folders; as much of the path as is needed where two are alike."""
-    paths = [Path(run).resolve() for run in runs]
+    paths = [Path(os.path.abspath(run)) for run in runs]
     parts = [(path.parent if path.suffix == ".json" else path).parts for path in paths]
     names = [each[-1] for each in parts]
     for depth in range(2, max(map(len, parts)) + 1):

@@ -27,7 +27,7 @@ import pandas as pd
 from actlib.analysis.results.scores import SCORES, Scores, save_scores
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import read_mapping, write_csv, write_json
-from actlib.messages import Problem, listed, misfit, problems_in_words, shown
+from actlib.messages import Problem, cut, listed, misfit, problems_in_words, shown
 
 RULES = {
     "hit_at_k": "Efficient-3DCNNs, 3D-ResNets-PyTorch 2018: by all videos",
@@ -318,8 +318,10 @@ def truth_of(scores: Scores) -> Truth:
 def _read_json(path: str | Path) -> dict:
     try:
         return read_mapping(path)
-    except ValueError as error:
-        raise ResultError(f"{path}: {error}") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{cut(str(path), 500)}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _raise(path: str | Path, problems: list[Problem]) -> None:

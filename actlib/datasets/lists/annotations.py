@@ -10,6 +10,7 @@ The lists' layouts are told apart by their content: a data set's own files (read
 JSON (`json_lists`) or the `path start end label` lists (`numbered`) of the reference codebases.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,9 +75,9 @@ def read_annotations(
     """
     known = find_dataset(dataset) if dataset else None
     source = Source(Path(path), split, str(class_list), str(data_root))
-    if not source.path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder of lists")
-    if class_list and not Path(class_list).is_file():
+    if class_list and not os.path.isfile(class_list):
         raise DataError(f"{class_list}: no such class list")
     if known is not None and not 1 <= split <= known.splits and known.splits > 1:
         raise DataError(f"split {split}: {known.title} has the splits 1 to {known.splits}")

@@ -39,10 +39,9 @@ def find_videos(annotations, data_root: str | Path) -> tuple[pd.DataFrame, pd.Da
     videos below `data_root` are in no list goes to `annotations.unlisted`. Raises DataError for a missing folder, one
     without any video, and one that has none of the listed.
     """
-    root = Path(data_root)
-    if not root.is_dir():
+    if not os.path.isdir(data_root):
         raise DataError(f"{data_root}: no such folder of videos")
-    root = root.resolve()
+    root = Path(data_root).resolve()
     notes: list[str] = []
     videos = annotations.videos
     wanted = list(dict.fromkeys(_PART.sub("", name) for name in videos["video_id"]))
@@ -84,13 +83,18 @@ def _walk(root: Path, wanted: list[str], notes: list[str]):
                 if name.endswith(".lmdb"):
                     places += _in_lmdb(root, path, wanted, notes)
                 elif os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES:
-                    places += [_Place(path, 0)] if entry.is_file() else []
+                    # Not a broken link, nor one that goes round.
+                    there = os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
+                    places += [_Place(path, 0)] if there else []
                 elif folder and _FRAME.fullmatch(name):
                     frames = True
                     break  # the other thousands need not be listed
-                elif entry.is_dir() and not (entry.is_symlink() and os.path.realpath(entry.path) in seen):
-                    if entry.is_symlink():  # a link upwards would be walked for ever
-                        seen.add(os.path.realpath(entry.path))
+                elif entry.is_symlink():  # a link upwards would be walked for ever
+                    real = os.path.realpath(entry.path)
+                    if os.path.isdir(entry) and real not in seen:
+                        seen.add(real)
+                        below.append(path)
+                elif entry.is_dir():
                     below.append(path)
         if frames:
             yield _Place(folder, 1)

@@ -100,15 +100,14 @@ class Source:
         elif self._files is None:
             with reading(self.path):
                 top = sorted(os.scandir(self.path), key=lambda entry: entry.name)
-                folders = [entry for entry in top if entry.is_dir()]
+                folders = [entry for entry in top if os.path.isdir(entry)]  # False for a link that goes round
                 if len(folders) > _MANY_FOLDERS:  # these are videos, not lists
                     folders = []
                 inside = [
                     entry for folder in folders for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
                 ]
-            self._files = [
-                Path(entry.path) for entry in (*top, *inside) if entry.name.lower().endswith(_LISTS) and entry.is_file()
-            ]
+            lists = [entry for entry in (*top, *inside) if entry.name.lower().endswith(_LISTS)]
+            self._files = [Path(entry.path) for entry in lists if os.path.isfile(entry)]
         return [path for path in self._files if re.fullmatch(pattern, path.name.lower())]
 
     def only(self, pattern: str, what: str) -> Path:
@@ -150,7 +149,7 @@ class Source:
     def there(self) -> str:
         """What lies at the source, for the end of an error message."""
         if not self.path.is_dir():
-            return f"{self.path.name} is no such file"
+            return f"{self.path.name} is none of these"
         names = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
         return f"there: {listed(names)}" if names else "the folder is empty"
 
