@@ -131,7 +131,7 @@ def _rate(value: Any) -> Any:
 
 
 class _Fields(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True)
+    model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True, defer_build=True)
 
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -176,7 +176,7 @@ class Preprocessing(_Fields):
 
 
 class Execution(_Fields):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
     precision: str
     memory_format: str
     compile: bool = False
