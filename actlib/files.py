@@ -5,10 +5,12 @@ is atomic on a local file system: after a crash the old content is still there, 
 This module knows `messages` alone in the package; everybody may use it.
 """
 
+import csv
 import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -22,6 +24,12 @@ from actlib.messages import kind_of, listed
 _TEMPORARY = ".part-"  # what the temporary names begin with; hidden, so that nobody takes one for a video or a list
 FULL = 4096  # bytes: with less, a disk takes no file more
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# Escapes in a JSON text: of a backslash and of whole surrogate pairs, and the bad ones.
+_ESCAPES = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<bad>\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))"
+)
 
 
 class DiskFull(OSError):
@@ -50,7 +58,7 @@ def in_bytes(count: int) -> str:
 def free_bytes(path: str | Path) -> int:
     """What is free on the disk of `path`, which need not be there yet."""
     path = Path(path).absolute()
-    return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free
+    return shutil.disk_usage(next(each for each in (path, *path.parents) if os.path.exists(each))).free
 
 
 @contextmanager
@@ -65,7 +73,8 @@ def atomic_path(path: str | Path, needed: int | None = None):
         raise DiskFull(path, needed, free)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{path.stem[:100]}-", suffix=path.suffix, dir=path.parent)
+        stem = os.fsencode(path.stem)[:100].decode(errors="ignore")  # a name may have 255 bytes
+        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         # mkstemp makes private files; give them the permissions a plain open() would have given.
         umask = os.umask(0)
@@ -130,6 +139,15 @@ def write_json(path: str | Path, value) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_csv(path: str | Path, table) -> Path:
+    """Write a pandas table as a CSV that reads back as it is, whatever the names in it: pandas leaves a carriage return
+    without quotation marks, where the line would end. What UTF-8 cannot have is written as `\\udce9`."""
+    texts = [table[name].to_list() for name in table.columns if table[name].dtype.kind not in "iufb"]
+    returns = any(isinstance(each, str) and "\r" in each for column in texts for each in column)
+    how = {"index": False, "quoting": csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL}
+    return write_with(path, lambda temporary: table.to_csv(temporary, errors="backslashreplace", **how))
+
+
 def read_text(path: str | Path) -> str:
     """The text of a file: UTF-8 with or without a byte order mark, or UTF-16 with one.
 
@@ -137,7 +155,7 @@ def read_text(path: str | Path) -> str:
     the fix; the caller names the file and raises an error of its own kind. Line ends are left as they are.
     """
     data = Path(path).read_bytes()
-    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    utf16 = data[:2] in _UTF16
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -152,9 +170,16 @@ def read_text(path: str | Path) -> str:
     return text
 
 
+def text_coding(path: str | Path) -> str:
+    """The coding that `read_text` reads a file by."""
+    with Path(path).open("rb") as file:
+        return "utf-16" if file.read(2) in _UTF16 else "utf-8-sig"
+
+
 def parse_json(text: str) -> tuple[object, list[str]]:
     """(value, doubled): what a JSON text says, and the keys that stand more than once in one of its mappings, of which
-    `value` has the last. Raises json.JSONDecodeError (a ValueError), whose `lineno` and `msg` say what is wrong where.
+    `value` has the last. Raises ValueError: of a text that is no JSON it is a json.JSONDecodeError, whose `lineno` and
+    `msg` say what is wrong where; others are nested too deep, have too long a number, or a character that no text has.
     """
     doubled: list[str] = []
 
@@ -164,23 +189,35 @@ def parse_json(text: str) -> tuple[object, list[str]]:
             doubled.extend(key for key, count in Counter(key for key, _ in items).items() if count > 1)
         return made
 
-    return json.loads(text, object_pairs_hook=mapping), doubled
+    try:
+        value = json.loads(text, object_pairs_hook=mapping)
+    except RecursionError:
+        raise ValueError("nested too deep for a file of data") from None
+    # No path can hold a NUL, and no file half a surrogate pair.
+    for found in _ESCAPES.finditer(text) if "\\u" in text else ():
+        if found["bad"]:
+            line = text.count("\n", 0, found.start()) + 1
+            raise ValueError(f"line {line}: {found['bad']} stands for no character of a text")
+    return value, doubled
 
 
-def read_mapping(path: str | Path) -> dict:
-    """The mapping that a JSON file holds.
-
-    Raises FileNotFoundError, and ValueError for anything else than a mapping without doubled keys. The message is the
-    reason alone: the caller names the file, raises an error of its own kind and says what to do.
-    """
+def read_json(path: str | Path) -> object:
+    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON and for keys that stand twice in a
+    mapping. The message is the reason alone: the caller names the file and raises an error of its own kind."""
     try:
         value, doubled = parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a mapping, found {kind_of(value)}")
     if doubled:
         raise ValueError(f"{listed(doubled)}: stands there more than once")
+    return value
+
+
+def read_mapping(path: str | Path) -> dict:
+    """As `read_json`, of a file that holds a mapping."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a mapping, found {kind_of(value)}")
     return value
 
 

@@ -107,7 +107,7 @@ def _lock(file: int, path: Path) -> str:
         print(f"{path.parent}: its file system has no locks: see to it that one process at a time works there")
         return ""
     token = secrets.token_hex(8)
-    command = " ".join(Path(word).name if word == sys.executable else word for word in sys.orig_argv)
+    command = " ".join(" ".join([Path(sys.executable).name, *sys.orig_argv[1:]]).split())
     told = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(file, 0)
     os.pwrite(file, json.dumps(told | {"command": command[:200], "token": token}).encode(), 0)

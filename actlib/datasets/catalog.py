@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from actlib.messages import near_names
+from actlib.messages import near_names, shown
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def find_dataset(name: str) -> Dataset:
     plain = {re.sub(r"[^a-z0-9]", "", each): each for each in known}
     near = near_names(re.sub(r"[^a-z0-9]", "", name.lower()), plain, 1)
     hint = f"did you mean {plain[near[0]]!r}? All: " if near else "known are "
-    raise ValueError(f"no data set {name!r}; {hint}{', '.join(known)}")
+    raise ValueError(f"no data set {shown(name)}; {hint}{', '.join(known)}")
 
 
 _MIRROR = (("counterclockwise", "clockwise"), ("left", "right"))

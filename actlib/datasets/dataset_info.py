@@ -5,16 +5,18 @@ were published, listed, found and readable, and what a mirrored video is called.
 read it: every accuracy says of how many videos it is.
 """
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from actlib.datasets.catalog import mirrored_names
-from actlib.datasets.errors import DataError
+from actlib.datasets.errors import DataError, reading
 from actlib.datasets.table import class_names
+from actlib.datasets.vocabulary import STORAGES
 from actlib.files import read_mapping, write_json
-from actlib.messages import listed
+from actlib.messages import listed, misfit, shown
 
 NAME = "dataset.json"
 
@@ -54,10 +56,8 @@ def read_dataset_info(table_path: str | Path, table: pd.DataFrame) -> DatasetInf
         videos = {subset: {"listed": int(count)} for subset, count in table["subset"].value_counts().items()}
         classes = class_names(table)
         return DatasetInfo(path.parent.name, path.parent.name, classes, videos, mirrored_names(classes))
-    try:
-        info = DatasetInfo(**read_mapping(path))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: does not describe a data set ({error}); run notebook 01_data_prep again") from error
+    with reading(path, "run notebook 01_data_prep again"):
+        info = _checked(read_mapping(path))
     unknown = sorted(set(table["label"]) - set(info.classes))
     if unknown:
         raise DataError(
@@ -65,3 +65,40 @@ def read_dataset_info(table_path: str | Path, table: pd.DataFrame) -> DatasetInf
             f"of {path}; run notebook 01_data_prep again, or delete {path.name}"
         )
     return info
+
+
+_FIELDS = {
+    "name": (str, "a text"),
+    "title": (str, "a text"),
+    "classes": (list, "a list of names"),
+    "videos": (dict, "a mapping of subsets"),
+    "mirrored": (dict, "a mapping of classes"),
+    "storage": (str, f"one of {', '.join(STORAGES)}"),
+}
+
+
+def _checked(found: dict) -> DatasetInfo:
+    """What a file says. Raises ValueError, which names the field."""
+    missing = [name for name in ("name", "title", "classes") if name not in found]
+    unknown = [name for name in found if name not in _FIELDS]
+    if missing or unknown:
+        raise ValueError(f"does not describe a data set (missing: {listed(missing)}; unknown: {listed(unknown)})")
+    for name, value in found.items():
+        kind, expected = _FIELDS[name]
+        if not isinstance(value, kind) or (name == "storage" and value not in STORAGES):
+            raise ValueError(misfit(name, expected, value))
+    texts = [("classes", each) for each in found["classes"]]
+    texts += [("mirrored", each) for pair in found.get("mirrored", {}).items() for each in pair]
+    for where, text in texts:
+        if not isinstance(text, str) or not text:
+            raise ValueError(misfit(where, "the name of a class", text))
+    doubled = [name for name, count in Counter(found["classes"]).items() if count > 1]
+    if doubled:
+        raise ValueError(f"classes: {listed(doubled, quote=True)} stands there more than once")
+    for subset, counts in found.get("videos", {}).items():
+        if not isinstance(counts, dict):
+            raise ValueError(misfit(f"videos: {shown(subset)}", "a mapping of numbers", counts))
+        for step, count in counts.items():
+            if count is not None and (type(count) is not int or count < 0):
+                raise ValueError(misfit(f"videos: {shown(subset)}: {shown(step)}", "a number of videos", count))
+    return DatasetInfo(**found)

@@ -1,14 +1,19 @@
 """Annotation tables of people's own videos: a folder of class folders, or a CSV of path, label and subset."""
 
 import os
+import re
 from collections.abc import Iterable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from actlib.datasets.errors import DataError, raise_problems
+from actlib.datasets.csv_files import CsvFile
+from actlib.datasets.errors import DataError, raise_problems, reading
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES, problems_of
+from actlib.messages import printable
 
 
 def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -34,7 +39,7 @@ def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 
         if not videos:
             problems.append(f"{folder.relative_to(root)}: no video in this class folder ({suffixes})")
         paths += videos
-        labels += [folder.name] * len(videos)
+        labels += [printable(folder.name)] * len(videos)
         subsets += [subset] * len(videos) if subset else _split(len(videos), validation, testing, rng)
     raise_problems(root, problems)
     if not paths:
@@ -53,21 +58,24 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
     if not csv.is_file():
         raise DataError(f"{csv}: no such file")
     root = csv.resolve().parent if root is None else _existing_folder(root)
-    rows = pd.read_csv(csv, dtype=str, keep_default_na=False, skipinitialspace=True)
-    missing = [name for name in ("path", "label", "subset") if name not in rows.columns]
-    if missing:
-        raise DataError(
-            f"{csv}: no column {', '.join(missing)} in its first line ({', '.join(rows.columns)}); "
-            "expected path,label,subset"
-        )
+    file = CsvFile(csv, ("path", "label", "subset"), skip_blanks=True, hint="Expected are path,label,subset.")
+    columns = list(zip(*(fields for _, fields in islice(file.rows(), 1, None)))) or [[]] * len(file.header)
+    rows = pd.DataFrame({name: list(texts) for name, texts in zip(file.header, columns)}, dtype=str)
     subsets = rows["subset"].str.strip().str.lower().map(SUBSET_NAMES).fillna(rows["subset"])
     table = _table([root / path for path in rows["path"]], rows["label"].str.strip(), subsets, root)
     table["path"] = table["path"].where(rows["path"].str.strip() != "", "")
     for name in ("video_id", "start", "end"):
         if name in rows.columns:
             table[name] = rows[name] if name == "video_id" else rows[name].where(rows[name].str.strip() != "")
-    lost = [(line, path) for line, path in enumerate(table["path"], start=2) if path and not os.path.isfile(path)]
-    raise_problems(csv, problems_of(table) + [f"line {line}: no file {path}" for line, path in lost])
+    problems, lines = problems_of(table, file.lines), file.lines()
+    for line, path, *texts in zip(lines, table["path"], table["label"], table["video_id"]):
+        if path and not os.path.isfile(path):
+            problems.append(partial("line {}: no file {}".format, line, path))
+        # A line break in a name is odd, not wrong; but not where another row's video follows it.
+        swallowed = [part for text in texts if "\n" in text for part in re.split(r"[,\n]", text)[1:]]
+        if any(part and os.path.isfile(root / part) for part in swallowed):
+            problems.append(f"line {line}: holds another row; is a quotation mark left open?")
+    raise_problems(csv, problems)
     return table
 
 
@@ -83,11 +91,13 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _videos(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    """All that are called videos, broken links too: probing says what is wrong with them."""
+    with reading(folder):
+        return sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir() and not path.name.startswith(".")
+        )
 
 
 def _split(count: int, validation: float, testing: float, rng: np.random.Generator) -> list[str]:
@@ -110,4 +120,5 @@ def _table(paths: list[Path], labels: Iterable[str], subsets: Iterable[str], roo
         table["video_id"] = [str(path.with_suffix("")) for path in relative]
     if table["video_id"].duplicated().any():  # a.mp4 beside a.avi, or one file listed twice
         table["video_id"] += "#" + table.groupby("video_id").cumcount().astype(str)
+    table["video_id"] = table["video_id"].map(printable)
     return table

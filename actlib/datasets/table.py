@@ -10,14 +10,19 @@ Columns, in this order:
 """
 
 import os
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from actlib.datasets.csv_files import CsvFile
 from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.vocabulary import SUBSETS
-from actlib.files import write_with
+from actlib.files import write_csv
+from actlib.messages import Problem, shown
 
 COLUMNS = ("video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height")
 NUMBERS = COLUMNS[4:]
@@ -29,6 +34,7 @@ VIDEO_SUFFIXES = frozenset(
 SUBSET_NAMES = {name: name for name in SUBSETS}
 SUBSET_NAMES |= {"train": "training", "test": "testing"} | dict.fromkeys(("val", "valid", "validate"), "validation")
 _PIECE = 50_000  # rows
+_MOST = 1 << 24  # frames or pixels: up to here float32 is exact
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -40,26 +46,22 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such annotation table. Notebook 01_data_prep writes one (and `make demo` some)")
-    found = pd.read_csv(path, nrows=0).columns
-    missing = [name for name in COLUMNS if name not in found]
-    if missing:
-        raise DataError(
-            f"{path}: no column {', '.join(missing)} (found: {', '.join(found)}). "
-            "A plain path,label,subset list goes through notebook 01_data_prep first (source: csv)."
-        )
-    table = _read(path)
-    raise_problems(path, problems_of(table))
+    hint = "A plain path,label,subset list goes through notebook 01_data_prep first (source: csv)."
+    file = CsvFile(path, COLUMNS, hint=hint)
+    table = _read(file)
+    raise_problems(path, problems_of(table, file.lines))
     return table
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(file: CsvFile) -> pd.DataFrame:
     """All rows, paths absolute. In pieces: of the strings that are made on the way, only a piece's exist at a time."""
     dtypes = {name: str for name in COLUMNS if name not in NUMBERS}
     names: dict[str, str] = {}  # one object for each label and subset
-    root = str(path.resolve().parent)
+    root = str(file.path.resolve().parent)
     pieces = []
     with pd.read_csv(
-        path,
+        file.path,
+        encoding=file.coding.removesuffix("-sig"),  # pandas passes over the mark itself, and reads plain UTF-8 faster
         usecols=list(COLUMNS),
         dtype=dtypes,
         keep_default_na=False,
@@ -84,7 +86,9 @@ def _absolute(name: str, root: str) -> str:
     if not name.strip():
         return name
     # The usual path needs no pathlib, which would take longer than all the rest of reading a table.
-    return os.path.join(root, name) if _is_usual(name) else str(Path(root, name))
+    if not _is_usual(name):
+        return str(Path(root, name))
+    return name if name[0] == "/" else f"{root.rstrip('/')}/{name}"
 
 
 def _is_usual(name: str) -> bool:
@@ -92,31 +96,43 @@ def _is_usual(name: str) -> bool:
     return os.sep == "/" and "//" not in name and "./" not in name
 
 
-def problems_of(table: pd.DataFrame) -> list[str]:
-    """One sentence for each thing that is wrong with a table, with the line in its CSV (the header is line 1). Columns
-    of NUMBERS that were read as texts become numbers in `table`."""
-    found: list[tuple[int, str]] = []
+def problems_of(table: pd.DataFrame, lines: Callable[[], Sequence[int]]) -> list[Problem]:
+    """A sentence for each thing that is wrong with a table, with the line of its row in the CSV, which `lines` gives.
+    Columns of NUMBERS that were read as texts become numbers in `table`."""
+    found: list[tuple[int, Callable]] = []
+    line_of = cache(lines)
 
     def report(mask, describe):
-        found.extend((row + 2, describe(table.iloc[row])) for row in np.flatnonzero(np.asarray(mask)))
+        found.extend((row, describe) for row in np.flatnonzero(np.asarray(mask, dtype=bool)).tolist())
+
+    def said(row: int, describe: Callable) -> str:
+        return f"line {line_of()[row]}: {describe(table.iloc[row])}"
 
     for name in ("video_id", "path", "label"):
         empty = [not each or each.isspace() for each in table[name].to_list()]
         report(empty, lambda row, name=name: f"{name} is empty")
-    report(table["video_id"].duplicated(), lambda row: f"video_id {row.video_id!r} stands twice")
-    report(~table["subset"].isin(SUBSETS), lambda row: f"subset {row.subset!r}: expected one of {', '.join(SUBSETS)}")
+    report(table["video_id"].duplicated(), lambda row: f"video_id {shown(row.video_id)} stands twice")
+    subsets = ", ".join(SUBSETS)
+    report(~table["subset"].isin(SUBSETS), lambda row: f"subset {shown(row.subset)}: expected one of {subsets}")
     for name in NUMBERS:
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        report(numbers.isna() & table[name].notna(), lambda row, name=name: f"{name} {row[name]!r} is not a number")
-        if numbers.dtype != table[name].dtype:
+        texts = table[name]
+        numbers = pd.to_numeric(texts, errors="coerce").astype(float if texts.dtype.kind not in "if" else texts.dtype)
+        bad = ~np.isfinite(numbers) & texts.notna() | (texts.dtype.kind == "b")
+        report(bad, lambda row, texts=texts, name=name: f"{name} {shown(texts.iloc[row.name])} is not a number")
+        least = 0 if name in ("start", "end", "fps") else 1
+        odd = (numbers < least) | (numbers > _MOST) | ((numbers % 1 != 0) & (name != "fps"))
+        kind = "a number" if name == "fps" else "a whole number"
+        what = "{} is {:g}: expected " + f"{kind} from {least} to {_MOST:,}"
+        report(odd & numbers.notna() & ~bad, lambda row, name=name, what=what: what.format(name, row[name]))
+        if numbers.dtype != texts.dtype:
             table[name] = numbers
-    report(table["num_frames"] < 1, lambda row: f"num_frames is {row.num_frames:g}")
     report(
-        (table["start"] < 0) | (table["end"] <= table["start"].fillna(0)) | (table["end"] > table["num_frames"]),
+        (table["end"] <= table["start"].fillna(0)) | (table["end"] > table["num_frames"])
+        | (table["start"] >= table["num_frames"]),
         lambda row: f"segment {row.start:g} to {row.end:g}"
         + (f" of a video of {row.num_frames:g} frames" if row.num_frames > 0 else ""),
-    )
-    return [f"line {line}: {what}" for line, what in sorted(found)]
+    )  # fmt: skip
+    return [partial(said, row, describe) for row, describe in sorted(found, key=itemgetter(0))]
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
@@ -126,7 +142,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> Path:
     out["path"] = [_relative(os.fspath(each), root) for each in out["path"].to_list()]
     for name in ("start", "end", "num_frames", "width", "height"):
         out[name] = out[name].astype("Int64")
-    return write_with(path, lambda temporary: out.to_csv(temporary, index=False))
+    return write_csv(path, out)
 
 
 def _relative(name: str, root: str) -> str:

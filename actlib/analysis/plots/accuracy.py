@@ -32,8 +32,8 @@ def confusion_matrix(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             ax.text(column, row, f"{numbers[row, column]}", ha="center", va="center", color=colour, fontsize=8)
     step = math.ceil(len(counts) / 60)  # a label for every class up to 60
     slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(range(0, counts.shape[1], step), counts.columns[::step], **slanted)
-    ax.set_yticks(range(0, counts.shape[0], step), counts.index[::step])
+    ax.set_xticks(range(0, counts.shape[1], step), counts.columns[::step], parse_math=False, **slanted)
+    ax.set_yticks(range(0, counts.shape[0], step), counts.index[::step], parse_math=False)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
     return ax

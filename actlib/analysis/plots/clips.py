@@ -21,7 +21,8 @@ def film_strip(clips: list[np.ndarray], titles: list[str], *, frames: int = 8, a
     strip = strip.reshape(len(clips) * (height + 2 * GAP), -1, 3)[: -2 * GAP, :-GAP]
     ax = ax or new_axes(11, 11 * strip.shape[0] / strip.shape[1] + 0.4)
     ax.imshow(strip)
-    ax.set_yticks([row * (height + 2 * GAP) + height / 2 for row in range(len(clips))], titles)
+    middles = [row * (height + 2 * GAP) + height / 2 for row in range(len(clips))]
+    ax.set_yticks(middles, titles, parse_math=False)  # a name may have dollar signs
     ax.set_xticks([])
     ax.set_xlabel("time →")
     ax.tick_params(length=0)

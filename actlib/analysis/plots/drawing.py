@@ -21,7 +21,7 @@ def bar_axes(
     """Axes for horizontal bars, a row a name from top to bottom; new ones have `row` inches a name and `more`
     besides."""
     ax = ax or new_axes(width, max(2.2, row * len(names) + more))
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names, parse_math=False)  # a name may have dollar signs
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -30,7 +30,7 @@ def bar_axes(
 def write_beside(ax: Axes, ends: Iterable[float], places: Iterable[float], texts: Iterable[str], **style) -> None:
     """Write each text to the right of where its bar ends, in the row at its place."""
     for end, place, text in zip(ends, places, texts):
-        ax.text(end, place, f" {text}", va="center", **{"fontsize": 7.5} | style)
+        ax.text(end, place, f" {text}", va="center", parse_math=False, **{"fontsize": 7.5} | style)
 
 
 def log_axis(ax: Axes, values: pd.Series, right: float = 1.6) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from actlib.analysis.results.scores import SCORES, Scores, ScoresError, load_scores
 from actlib.analysis.results.val_json import Truth, read_results, scores_of
-from actlib.messages import listed, problems_in_words
+from actlib.messages import listed, problems_in_words, shown
 
 # --- reading --------------------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ def read_scores(runs: list[str], truth: Truth | None = None) -> list[Scores]:
         try:
             found.append(_read_run(run, name, truth))
         except (ValueError, FileNotFoundError) as error:
-            problems.append(str(error))
+            problems.append(" ".join(each.strip() for each in str(error).splitlines()))
     if problems:
         raise ScoresError(problems_in_words("runs", problems))
     return found
@@ -79,7 +79,7 @@ def align(runs: list[Scores], videos: str = "same") -> tuple[list[Scores], dict[
             problems += _not_softmax(run)
         doubled = [video for video, count in Counter(run.video_ids).items() if count > 1]
         if doubled:
-            problems.append(f"{run.name}: {len(doubled):,} video ids stand twice, {doubled[0]!r} first")
+            problems.append(f"{run.name}: {len(doubled):,} video ids stand twice, {shown(doubled[0])} first")
     for run in runs[1:]:
         problems += _differences(first, run, videos)
     if problems:

@@ -1,10 +1,12 @@
 """Any set of run folders as one table: a row a run, its headline numbers, and what they were measured on."""
 
 import glob
-import json
 from pathlib import Path
 
 import pandas as pd
+
+from actlib.files import read_mapping
+from actlib.messages import misfit
 
 ACCURACIES = ("video_top1", "video_top5", "clip_top1", "clip_top5", "val_top1")
 COLUMNS = (
@@ -39,24 +41,37 @@ def read_runs(patterns: list[str]) -> pd.DataFrame:
 
 
 def _row(folder: Path) -> dict:
-    result = _read_json(folder / "result.json")
-    state = _read_json(folder / "status.json").get("state", "unknown")
-    numbers = {name: result.get("numbers", {}).get(name) for name in ACCURACIES}
+    path = folder / "result.json"
+    result, status = _read_json(path), _read_json(folder / "status.json")
+    numbers = _mapping(path, "numbers", result.get("numbers"))
+    numbers = {name: _mapping(path, f"numbers: {name}", numbers.get(name)) for name in ACCURACIES}
+    for name, number in numbers.items():
+        if number and type(number.get("value")) not in (int, float):
+            raise ValueError(f"{path}: {misfit(f'numbers: {name}: value', 'a number', number.get('value'))}")
     first = next(filter(None, numbers.values()), {})
     row = {"kind": ""} | {name: value for name, value in result.items() if name in COLUMNS}
     row |= {name: number["value"] for name, number in numbers.items() if number}
     row |= {name: first.get(name) for name in ("protocol", "videos", "expected")}
-    return row | {"run": folder.name, "state": state, "folder": str(folder)}
+    for name, value in row.items():
+        if isinstance(value, dict | list):
+            raise ValueError(f"{path}: {misfit(name, 'a text or a number', value)}")
+    return row | {"run": folder.name, "state": str(status.get("state", "unknown")), "folder": str(folder)}
+
+
+def _mapping(path: Path, where: str, value) -> dict:
+    if not isinstance(value, dict | None):
+        raise ValueError(f"{path}: {misfit(where, 'a mapping', value)}")
+    return value or {}
 
 
 def _read_json(path: Path) -> dict:
     """The content of a JSON file; empty where there is none yet. Raises ValueError naming a broken one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_mapping(path)
     except FileNotFoundError:
         return {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; run it again, or leave it out") from error
 
 
 def labels_of(runs: pd.DataFrame) -> list[str]:

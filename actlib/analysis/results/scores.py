@@ -3,7 +3,7 @@
 A run of notebook 04 has such scores, a fusion of several runs has, and a result file of another codebase gives them.
 """
 
-import zipfile
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 
 from actlib.analysis.results.metrics import top_k
 from actlib.files import write_with
+from actlib.messages import cut, problems_in_words, shown
 
 SCORES = "scores.npz"
 NO_SCORES = "no run has scores of it"
@@ -133,12 +134,32 @@ def load_scores(path: str | Path, name: str = "") -> Scores:
         videos, labels, classes = (arrays[key].tolist() for key in ("video_id", "label", "classes"))
         protocol, subset, digest = (str(arrays[key]) for key in ("protocol", "subset", "table"))
         scores, expected = arrays["scores"], int(arrays["expected"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ScoresError(f"{path}: not a file of scores of notebook 04 ({error}); run it again") from error
+    except FileNotFoundError:
+        raise ScoresError(f"{path}: no such file of scores") from None
+    except Exception as error:  # of zip, numpy or zlib: whatever their parsers meet
+        reason = cut(str(error) or type(error).__name__)
+        raise ScoresError(f"{path}: not a file of scores of notebook 04 ({reason}); run it again") from error
     if scores.shape != (len(videos), len(classes)) or len(labels) != len(videos):
         raise ScoresError(
             f"{path}: scores of shape {scores.shape} for {len(videos):,} videos and {len(classes):,} classes"
         )
+    if problems := _problems(videos, labels, classes, scores):
+        raise ScoresError(problems_in_words(path, [*problems, "it was not written by notebook 04; run that again"]))
     name = name or Path(path).resolve().parent.name
     expected = None if expected < 0 else expected
     return Scores(name, videos, labels, classes, scores, protocol, subset, expected, digest)
+
+
+def _problems(videos: list, labels: list, classes: list, scores: np.ndarray) -> list[str]:
+    """What is wrong with arrays of fitting shapes."""
+    if not all(isinstance(each, str) and each for each in [*videos, *labels, *classes]):
+        return ["video_id, label, classes: expected names, not empty"]
+    if scores.dtype.kind != "f":
+        return [f"scores: expected numbers with a fraction, found {scores.dtype}"]
+    found = [f"classes: {shown(name)} stands there twice" for name, n in Counter(classes).items() if n > 1]
+    found += [f"video_id: {shown(name)} stands there twice" for name, n in Counter(videos).items() if n > 1]
+    unknown = sorted({*labels} - {*classes})
+    found += [f"label: {shown(name)} is not among the {len(classes)} classes" for name in unknown]
+    some = ~np.isfinite(scores).all(axis=1) & ~np.isnan(scores).all(axis=1)
+    found += [f"scores: of {shown(videos[row])} some are no numbers" for row in np.flatnonzero(some)]
+    return found

@@ -16,7 +16,6 @@ The rules, by the names that the codebases give them:
 A video with several labels is hit if one of them is. Results of videos outside the subset have no effect.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,18 +25,19 @@ import numpy as np
 import pandas as pd
 
 from actlib.analysis.results.scores import SCORES, Scores, save_scores
-from actlib.files import read_mapping, write_json, write_with
-from actlib.messages import kind_of, listed, problems_in_words
+from actlib.datasets.vocabulary import SUBSETS
+from actlib.files import read_mapping, write_csv, write_json
+from actlib.messages import Problem, listed, misfit, problems_in_words, shown
 
 RULES = {
     "hit_at_k": "Efficient-3DCNNs, 3D-ResNets-PyTorch 2018: by all videos",
     "accuracy": "3D-ResNets-PyTorch master: by all videos",
     "accuracy_ignoring_missing": "3D-ResNets-PyTorch master, --ignore: by the videos with a result",
 }
-SUBSETS = ("training", "validation", "testing")
 # Both codebases cut `_000001_000011`, 14 characters, from Kinetics' names before they write results. Where names end in
 # .mp4 (Efficient-3DCNNs), that leaves the first digits of the start.
 KINETICS_TAIL = 14
+_LARGEST = float(np.finfo(np.float32).max)  # that a score can be
 
 
 class ResultError(ValueError):
@@ -103,33 +103,34 @@ def read_results(path: str | Path) -> Results:
     if found == {} and len(content) > 1:  # some versions of 3D-ResNets-PyTorch put the videos beside it
         found = {name: value for name, value in content.items() if name != "results"}
     if not isinstance(found, dict):
-        raise ResultError(f"{path}: results: expected a mapping of video ids, found {kind_of(found)}")
+        raise ResultError(f"{path}: {misfit('results', 'a mapping of video ids', found)}")
     problems, videos = [], {}
     for video, entries in found.items():
+        where = f"results.{video}"
         if not isinstance(entries, list):
-            problems.append(f"results.{video}: expected a list of labels with scores, found {kind_of(entries)}")
+            problems.append(misfit(where, "a list of labels with scores", entries))
         elif any(isinstance(entry, dict) and "segment" in entry for entry in entries):
-            problems.append(f"results.{video}: one result a segment, not averaged; write the file with averaging on")
+            problems.append(f"{where}: one result a segment, not averaged; write the file with averaging on")
         else:
-            videos[video] = [_entry(entry, f"results.{video}[{n}]", problems) for n, entry in enumerate(entries)]
+            videos[video] = [_entry(entry, f"{where}[{n}]", problems) for n, entry in enumerate(entries)]
             doubled = [label for label, count in Counter(label for label, _ in videos[video]).items() if count > 1]
-            problems += [f"results.{video}: label {label!r} stands there more than once" for label in doubled if label]
+            problems += [f"{where}: label {shown(label)} stands there more than once" for label in doubled if label]
     _raise(path, problems)
     if not videos:
         raise ResultError(f"{path}: results: no video in it")
     return Results(str(path), videos)
 
 
-def _entry(entry, where: str, problems: list[str]) -> tuple[str, float]:
+def _entry(entry, where: str, problems: list[Problem]) -> tuple[str, float]:
     if not isinstance(entry, dict):
-        problems.append(f"{where}: expected a label and a score, found {kind_of(entry)}")
+        problems.append(misfit(where, "a label and a score", entry))
         return "", 0.0
     label, score = entry.get("label"), entry.get("score")
     if not isinstance(label, str) or not label:
-        problems.append(f"{where}.label: expected a class name, found {label!r}")
+        problems.append(misfit(f"{where}.label", "a class name", label))
         label = ""
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        problems.append(f"{where}.score: expected a number, found {score!r}")
+    if type(score) not in (int, float) or not abs(score) <= _LARGEST:  # NaN too
+        problems.append(misfit(f"{where}.score", "a number", score))
         score = 0.0
     return label, float(score)
 
@@ -138,41 +139,57 @@ def read_truth(path: str | Path, subset: str = "validation") -> Truth:
     """Read the true labels of one subset from an annotation file. Raises ResultError with all problems,
     FileNotFoundError."""
     content = _read_json(path)
-    database = content.get("database")
+    database, classes = content.get("database"), content.get("labels")
     if not isinstance(database, dict):
-        raise ResultError(f"{path}: database: expected a mapping of video ids, found {kind_of(database)}")
+        raise ResultError(f"{path}: {misfit('database', 'a mapping of video ids', database)}")
+    if not isinstance(classes, list | None):
+        raise ResultError(f"{path}: {misfit('labels', 'a list of class names', classes)}")
+    problems, videos, others = [], {}, Counter()
     if database and set(database) <= set(SUBSETS):  # Efficient-3DCNNs' Kinetics
+        problems += [misfit(f"database.{name}", "a mapping of video ids", part)
+                     for name, part in database.items() if not isinstance(part, dict)]  # fmt: skip
         parts = [part for part in database.values() if isinstance(part, dict)]
         database = {video: entry for part in parts for video, entry in part.items()}
-    problems, videos = [], {}
+    for number, name in enumerate(classes or ()):
+        if not isinstance(name, str) or not name:
+            problems.append(misfit(f"labels[{number}]", "a class name", name))
     for video, entry in database.items():
-        if not isinstance(entry, dict) or "subset" not in entry:
-            problems.append(f"database.{video}.subset: not there")
+        where = f"database.{video}"
+        if not isinstance(entry, dict):
+            problems.append(misfit(where, "subset and annotations", entry))
+        elif not isinstance(entry.get("subset"), str):
+            problems.append(misfit(f"{where}.subset", "a name", entry.get("subset")))
         elif entry["subset"] == subset:
-            labels = _labels(entry.get("annotations"))
+            labels = videos[video] = _labels(entry.get("annotations"), f"{where}.annotations", problems)
             if not labels:
-                problems.append(f"database.{video}.annotations: no label in it")
-            videos[video] = labels
-    classes = content.get("labels")
+                problems.append(f"{where}.annotations: no label in it")
+        if isinstance(entry, dict) and isinstance(entry.get("subset"), str):
+            others[entry["subset"]] += 1
     if classes is None:
         classes = list(dict.fromkeys(label for labels in videos.values() for label in labels))
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ResultError(f"{path}: labels: expected a list of class names, found {kind_of(classes)}")
-    known = set(classes)
+    known = Counter(name for name in classes if isinstance(name, str))
+    problems += [f"labels: {shown(name)} stands there more than once" for name, count in known.items() if count > 1]
     for video, labels in videos.items():
-        problems += [f"database.{video}: label {each!r} is not among labels" for each in labels if each not in known]
+        unknown = [label for label in labels if label not in known]
+        problems += [f"database.{video}: label {shown(each)} is not among labels" for each in unknown]
     _raise(path, problems)
     if not videos:
-        counts = Counter(entry["subset"] for entry in database.values())
-        has = ", ".join(f"{name} ({count:,})" for name, count in counts.items()) or "no videos"
-        raise ResultError(f"{path}: database: no video of subset {subset!r}; it has {has}")
+        has = listed([f"{name} ({count:,})" for name, count in others.items()]) or "no videos"
+        raise ResultError(f"{path}: database: no video of subset {shown(subset)}; it has {has}")
     return Truth(str(path), subset, classes, videos)
 
 
-def _labels(annotations) -> tuple[str, ...]:
-    entries = annotations if isinstance(annotations, list) else [annotations]
-    found = [entry.get("label") for entry in entries if isinstance(entry, dict)]
-    return tuple(dict.fromkeys(label for label in found if isinstance(label, str) and label))
+def _labels(annotations, where: str, problems: list[Problem]) -> tuple[str, ...]:
+    """The labels of a video: of its annotation, or of each in its list of them."""
+    entries, found = annotations if isinstance(annotations, list) else [annotations], []
+    for entry in entries:
+        if not isinstance(entry, dict):
+            problems.append(misfit(where, "a mapping with a label", entry))
+        elif not isinstance(label := entry.get("label", ""), str):
+            problems.append(misfit(f"{where}.label", "a class name", label))
+        elif label:
+            found.append(label)
+    return tuple(dict.fromkeys(found))
 
 
 # --- comparing ------------------------------------------------------------------------------------------------
@@ -192,8 +209,8 @@ def match(results: Results, truth: Truth) -> Matched:
     how = max(found, key=found.get)
     if not found[how]:
         raise ResultError(
-            f"{results.path}: none of its {len(results.videos):,} videos ({next(iter(results.videos))!r}, …) is of "
-            f"subset {truth.subset!r} of {truth.path} ({next(iter(truth.videos))!r}, …)"
+            f"{results.path}: none of its {len(results.videos):,} videos ({shown(next(iter(results.videos)))}, …) is "
+            f"of subset {truth.subset!r} of {truth.path} ({shown(next(iter(truth.videos)))}, …)"
         )
     ids = {video: forms[how](video) for video in truth.videos}
     labels: dict[str, tuple[str, ...]] = {}
@@ -203,7 +220,7 @@ def match(results: Results, truth: Truth) -> Matched:
     _raise(
         results.path,
         [
-            f"results.{video}[{number}].label: {label!r} is not among the {len(known)} classes of {truth.path}"
+            f"results.{video}[{number}].label: {shown(label)} is not among the {len(known)} classes of {truth.path}"
             for video in labels
             for number, (label, _) in enumerate(results.videos.get(video, ()))
             if label not in known
@@ -246,12 +263,14 @@ def best_labels(entries: list[tuple[str, float]], k: int, *, last_first: bool = 
 # --- scores ---------------------------------------------------------------------------------------------------
 
 
-def write_results(folder: str | Path, scores: Scores, table: pd.DataFrame | None = None) -> None:
-    """What a run keeps of its scores: predictions.csv (`table`, or the scores' own), scores.npz and val.json."""
+def write_results(folder: str | Path, scores: Scores, table: pd.DataFrame | None = None) -> dict[str, dict]:
+    """What a run keeps of its scores: predictions.csv (`table`, or the scores' own), scores.npz and val.json. Returns
+    their names, for `RunFolder.finish(files=…)`."""
     folder, table = Path(folder), scores.table if table is None else table
-    write_with(folder / "predictions.csv", lambda temporary: table.to_csv(temporary, index=False))
+    write_csv(folder / "predictions.csv", table)
     save_scores(folder / SCORES, scores)
     write_json(folder / "val.json", content_of(scores))
+    return {"predictions.csv": {}, SCORES: {}, "val.json": {}}
 
 
 def content_of(scores: Scores, k: int = 10) -> dict:
@@ -303,6 +322,6 @@ def _read_json(path: str | Path) -> dict:
         raise ResultError(f"{path}: {error}") from error
 
 
-def _raise(path: str | Path, problems: list[str]) -> None:
+def _raise(path: str | Path, problems: list[Problem]) -> None:
     if problems:
         raise ResultError(problems_in_words(path, problems))

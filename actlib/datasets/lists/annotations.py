@@ -24,6 +24,7 @@ from actlib.datasets.lists.find_videos import find_videos
 from actlib.datasets.lists.numbered import read_index_lists
 from actlib.datasets.lists.segments import seconds_to_frames
 from actlib.datasets.lists.source import Listing, Source, check_ids, label_problem
+from actlib.messages import shown
 
 # This module is the one to import: it has every step from lists to a table.
 __all__ = ["availability", "coverage", "find_videos", "make_dataset_info", "read_annotations", "seconds_to_frames"]
@@ -162,7 +163,7 @@ def _keep(source: Source, classes: list[str], videos: pd.DataFrame) -> Listing:
         if found is None:
             source.problem(file, line, label_problem(name, classes, f"the lists in {source.path.name}"))
         elif found in kept:
-            source.problem(file, line, f"class {found!r} stands already in line {kept[found]}")
+            source.problem(file, line, f"class {shown(found)} stands already in line {kept[found]}")
         else:
             kept[found] = line
     unlabelled = int((videos["label"] == "").sum())

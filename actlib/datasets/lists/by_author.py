@@ -9,7 +9,6 @@ import re
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
 from actlib.datasets.catalog import Dataset
@@ -29,6 +28,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
 )
 from actlib.datasets.table import SUBSET_NAMES
 from actlib.datasets.vocabulary import SUBSETS
+from actlib.messages import shown
 
 _NUMBERED = "a number and a class"
 _KINETICS = ("youtube_id", "time_start", "time_end", "label", "split")
@@ -76,11 +76,11 @@ def _kinetics(source: Source, path: Path, subset: str) -> pd.DataFrame:
     split = table["split"].str.lower().map(SUBSET_NAMES).fillna("") if "split" in places else ""
     table["subset"] = subset or split
     seconds = table[["time_start", "time_end"]].apply(pd.to_numeric, errors="coerce").astype(float)
-    timed = np.isfinite(seconds).all(axis=1)
+    timed = ((seconds >= 0) & (seconds < 1e6) & (seconds % 1 == 0)).all(axis=1)
     good = timed & (table["subset"] != "") & ~(needs_label & (table["label"] == ""))
     for row in table[~good].itertuples():
         if not timed[row.Index]:
-            what = f"time {row.time_start!r} to {row.time_end!r}: expected whole seconds"
+            what = f"time {shown(row.time_start)} to {shown(row.time_end)}: expected whole seconds"
         elif needs_label and not row.label:
             what = "label is empty"
         else:
@@ -112,7 +112,8 @@ def read_ucf101(source: Source, dataset: Dataset) -> Listing:
             label = spelled.get(folder.lower(), folder)
             said = numbers.get(whole(number), "no class") if number else label
             if said != label:
-                source.problem(path, line, f"class {number!r} is {said} in classInd.txt, but the folder says {label!r}")
+                what = f"class {shown(number)} is {said} in classInd.txt, but the folder says {shown(label)}"
+                source.problem(path, line, what)
             elif hint and label not in classes:
                 source.problem(path, line, label_problem(label, classes, "classInd.txt"))
             elif hint:
@@ -132,7 +133,7 @@ def read_hmdb51(source: Source, dataset: Dataset) -> Listing:
         for line, text in source.read_lines(path):
             name, _, flag = text.rpartition(" ")
             if flag not in subsets or not name.strip():
-                source.problem(path, line, f"{text!r}: expected a file name and 0, 1 or 2")
+                source.problem(path, line, f"{shown(text)}: expected a file name and 0, 1 or 2")
             elif subsets[flag] and (hint := check_path(source, path, line, name.strip())):
                 rows.append(ListedVideo(drop_suffix(hint), label, subsets[flag], path, line, f"{label}/{hint}"))
     return sorted(classes), with_unique_ids(frame(rows))
@@ -160,7 +161,7 @@ def read_jester(source: Source, dataset: Dataset) -> Listing:
                 label = from_0.get(whole(fields[1]))
             if label is None:
                 what = f"expected a video's number and its class's, 1 to {len(numbers)} as in classInd.txt"
-                source.problem(path, line, f"{text!r}: {what}")
+                source.problem(path, line, f"{shown(text)}: {what}")
             else:
                 rows.append(ListedVideo(name, label, subset, path, line))
     table = frame(rows)
@@ -183,7 +184,7 @@ def read_semicolons(source: Source, dataset: Dataset) -> Listing:
     for subset, listed in source.lists((".csv",), expected=dataset).items():
         for line, fields in source.read_csv(listed, delimiter=";", quoted=False):
             if len(fields) == 1 and subset != "testing" or len(fields) > 2:
-                source.problem(listed, line, f"{';'.join(fields)!r}: expected id;class")
+                source.problem(listed, line, f"{shown(';'.join(fields))}: expected id;class")
             else:
                 rows.append(ListedVideo(fields[0], fields[1] if len(fields) == 2 else "", subset, listed, line))
     table = frame(rows)
@@ -203,7 +204,7 @@ def read_moments(source: Source, dataset: Dataset) -> Listing:
     for subset, listed in source.lists((".csv",), expected=dataset).items():
         for line, fields in source.read_csv(listed):
             if len(fields) < 2 and subset != "testing":
-                source.problem(listed, line, f"{','.join(fields)!r}: expected class/name.mp4,class,…")
+                source.problem(listed, line, f"{shown(','.join(fields))}: expected class/name.mp4,class,…")
             elif hint := check_path(source, listed, line, fields[0]):
                 label = "" if subset == "testing" else fields[1]
                 rows.append(ListedVideo(drop_suffix(hint.rpartition("/")[2]), label, subset, listed, line, hint))

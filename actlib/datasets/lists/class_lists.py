@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from actlib.datasets.lists.source import JsonList, Source
+from actlib.messages import misfit, shown
 
 NUMBER_FIRST = re.compile(r"(?P<number>\d{1,9})[\s,;]+(?P<name>.+)")  # 1 Name
 NUMBER_LAST = re.compile(r"(?P<name>.+?)\s*[,;]\s*(?P<number>\d{1,9})")  # Name,0
@@ -32,7 +33,7 @@ def each_once(source: Source, path: Path, lines: Iterable[tuple[int, str]]) -> l
     seen: dict[str, int] = {}
     for line, name in lines:
         if name in seen:
-            source.problem(path, line, f"class {name!r} stands already in line {seen[name]}")
+            source.problem(path, line, f"class {shown(name)} stands already in line {seen[name]}")
         seen.setdefault(name, line)
     return [(line, name) for name, line in seen.items()]
 
@@ -43,22 +44,40 @@ def numbered_classes(
     """{number: class} in the order of the file, by `pattern` (NUMBER_FIRST or NUMBER_LAST), which is what is
     `expected` in words; of the (line, text) in `lines`, by default those of the file."""
     numbers: dict[int, str] = {}
+    names: set[str] = set()
     for line, text in lines or source.read_lines(path):
         match = pattern.fullmatch(text)
         if match is None:
-            source.problem(path, line, f"{text!r}: expected {expected}")
-        elif int(match["number"]) in numbers or match["name"] in numbers.values():
-            source.problem(path, line, f"{text!r}: this number or class stands twice")
+            source.problem(path, line, f"{shown(text)}: expected {expected}")
+        elif int(match["number"]) in numbers or match["name"] in names:
+            source.problem(path, line, f"{shown(text)}: this number or class stands twice")
         else:
             numbers[int(match["number"])] = match["name"]
+            names.add(match["name"])
     return numbers
 
 
 def json_classes(source: Source, path: Path) -> list[str]:
     """The classes of a JSON file, a list of them or a mapping class: index, in the order of their index."""
     document = JsonList(source, path, "class")
-    if not isinstance(document.data, dict):
-        return list(map(str, document.data))
-    lines = [(document.line(name), f"{name},{index}") for name, index in document.data.items()]
+    if isinstance(document.data, list):
+        return class_names(document, document.data, "the whole file")
+    classes = document.checked(document.data, dict, f"{path}: the whole file")
+    lines = [(document.line(name), f"{name},{index}") for name, index in classes.items()]
     numbers = numbered_classes(source, path, NUMBER_LAST, "class,index", lines)
     return [numbers[number] for number in sorted(numbers)]
+
+
+def class_names(document: JsonList, names: list, where: str) -> list[str]:
+    """The classes that a list in JSON names, each once; what is no name and what stands there twice is a problem."""
+    found: dict[str, None] = {}
+    if all(type(name) is int for name in names):  # some call their classes by numbers
+        names = list(map(str, names))
+    for number, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            document.problem("", misfit(f"{where}[{number}]", "the name of a class", name))
+        elif name in found:
+            document.problem(name, f"{where}[{number}]: class {shown(name)} stands there twice")
+        else:
+            found[name] = None
+    return list(found)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from actlib.datasets.catalog import plain_name
-from actlib.datasets.errors import DataError, VideoError
+from actlib.datasets.errors import DataError, VideoError, reading
 from actlib.datasets.lists.source import drop_suffix
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES
-from actlib.messages import listed
+from actlib.messages import is_utf8, listed
 
 _FRAME = re.compile(r"[A-Za-z_-]*\d+(?:_[xy])?\.(?:jpe?g|png)", re.IGNORECASE)
 _TIMES = re.compile(r"(.{11})_\d{6}_\d{6}")  # Kinetics: the YouTube id and the seconds that were cut
@@ -74,7 +74,8 @@ def _walk(root: Path, wanted: list[str], notes: list[str]):
     while folders:
         folder = folders.pop()
         places, below, frames = [], [], False
-        with os.scandir(os.path.join(root, folder)) as entries:
+        below_root = os.path.join(root, folder)
+        with reading(below_root, "make it readable, or move it away"), os.scandir(below_root) as entries:
             for entry in entries:
                 name = entry.name
                 if name.startswith("."):
@@ -113,7 +114,7 @@ def _match(videos: pd.DataFrame, places: list[_Place]) -> list[_Place | None]:
     """The place of each row of `videos`, None where there is none."""
     named: dict[str, list[_Place]] = {}
     for place in places:
-        name = place.path.rpartition(".lmdb/" if place.kind == 2 else "/")[2]
+        name = _as_listed(place.path).rpartition(".lmdb/" if place.kind == 2 else "/")[2]
         named.setdefault(drop_suffix(name) if place.kind == 0 else name, []).append(place)
     folded: dict[str, list[_Place]] = {}
     for name, found in named.items():
@@ -134,6 +135,12 @@ def _match(videos: pd.DataFrame, places: list[_Place]) -> list[_Place | None]:
 
     columns = (videos[name].tolist() for name in ("video_id", "hint", "label", "subset"))
     return [find(*row) for row in zip(*columns)]
+
+
+def _as_listed(path: str) -> str:
+    """A path as a list can have it. A name that is not UTF-8 is read as Latin-1, which most of them are: the video is
+    found, and probing says what is wrong with its name."""
+    return path if is_utf8(path) else os.fsencode(path).decode("latin-1")
 
 
 def _distance(place: _Place, hint: str, label: str, subset: str) -> tuple:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from actlib.datasets.catalog import Dataset
 from actlib.datasets.errors import DataError
-from actlib.datasets.lists.class_lists import json_classes
+from actlib.datasets.lists.class_lists import class_names, json_classes
 from actlib.datasets.lists.source import (  # fmt: skip
     JsonList,
     ListedVideo,
@@ -28,7 +28,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
 from actlib.datasets.table import SUBSET_NAMES
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import write_json
-from actlib.messages import kind_of
+from actlib.messages import Problem, cut, listed, misfit, shown
 
 
 def layout(path: Path) -> str:
@@ -51,31 +51,46 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
         raise DataError(f"{source.path}: expected one {dataset.files[0]} with taxonomy and database ({names})")
     document = JsonList(source, files[0])
     taxonomy, database = document.field("taxonomy", list), document.field("database", dict)
-    names = [node.get("nodeName") if isinstance(node, dict) else None for node in taxonomy]
-    if None in names:
-        node = taxonomy[names.index(None)]
-        raise DataError(f"{files[0]}: taxonomy: expected nodes with nodeName and parentName, found {node!r}")
-    parents = {node.get("parentName") for node in taxonomy}
-    classes = list(dict.fromkeys(name for name in names if name not in parents))
-    known, rows = set(classes), []
+    nodes = [node if isinstance(node, dict) else {} for node in taxonomy]
+    for number, node in enumerate(nodes):
+        if not isinstance(node.get("nodeName"), str) or not isinstance(node.get("parentName"), str | None):
+            expected = "a node with nodeName and parentName"
+            raise DataError(misfit(f"{files[0]}: taxonomy[{number}]", expected, taxonomy[number]))
+    parents = {node.get("parentName") for node in nodes}
+    alone = [node["nodeName"] for node in nodes if node.get("parentName") is None and node["nodeName"] not in parents]
+    if alone and len(alone) < len(nodes):  # in a flat list of classes none has a parent
+        raise DataError(f"{files[0]}: taxonomy: no parentName, and no node below it: {listed(alone, quote=True)}")
+    classes = list(dict.fromkeys(node["nodeName"] for node in nodes if node["nodeName"] not in parents))
+    known, rows, empty = set(classes), [], []
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
-        problems, segments = [problem] if problem else [], [] if problem else entry.get("annotations") or []
-        if subset == "testing" and not segments:
+        problems, segments = [problem] if problem else [], [] if problem else entry.get("annotations", [])
+        if not isinstance(segments, list):
+            problems.append(misfit("annotations", "a list of labels with segments", segments))
+            segments = []
+        elif subset == "testing" and not segments:
             rows.append(ListedVideo(key, "", subset, files[0], 0, key))
         elif subset and not segments:
-            source.notes.append(f"video {key} of {subset} has no annotated segment")
-        for segment in segments:
+            empty.append(key)
+        for number, segment in enumerate(segments):
             label, times = (segment.get("label"), segment.get("segment")) if isinstance(segment, dict) else (None, None)
-            if label not in known:
-                problems.append(label_problem(str(label), classes, "the taxonomy's leaves"))
-            elif not (isinstance(times, list) and len(times) == 2 and all(map(_is_number, times))):
-                problems.append(f"segment {times!r}: expected [start, end] in seconds")
+            if not isinstance(segment, dict) or not isinstance(label, str):
+                problems.append(misfit(f"annotations[{number}]", "a label and a segment", segment))
+            elif label not in known:
+                problems.append(label_problem(label, classes, "the taxonomy's leaves"))
+            elif not (isinstance(times, list) and len(times) == 2 and all(map(_is_time, times))):
+                problems.append(f"segment {shown(times)}: expected [start, end] in seconds")
             else:
                 rows.append(ListedVideo(key, label, subset, files[0], 0, key, None, None, *times))
         for problem in problems:
-            source.problem(files[0], document.line(key), f"video {key}: {problem}")
+            _video_problem(document, key, problem)
+    if empty:
+        source.notes.append(f"{len(empty):,} videos have no annotated segment: {listed(empty)}")
     return classes, with_unique_ids(frame(rows), doubled_segments=True)
+
+
+def _video_problem(document: JsonList, key: str, problem: Problem) -> None:
+    document.problem(key, lambda: f"video {cut(key, 60)}: {problem() if callable(problem) else problem}")
 
 
 def read_something_v2(source: Source, dataset: Dataset) -> Listing:
@@ -83,20 +98,22 @@ def read_something_v2(source: Source, dataset: Dataset) -> Listing:
 
     Classes in the order of their index.
     """
-    classes = json_classes(source, source.only(r".*labels\.json", dataset.files[0]))
+    file = source.only(r".*labels\.json", dataset.files[0])
+    classes = json_classes(source, file)
     known, rows = set(classes), []
     for subset, path in source.lists((".json",), expected=dataset).items():
         document = JsonList(source, path)
-        for number, entry in enumerate(document.data if isinstance(document.data, list) else [None], start=1):
-            if not isinstance(entry, dict) or "id" not in entry:
-                source.problem(path, None, f'entry {number}: expected a list of {{"id": …, "template": …}}')
+        for number, entry in enumerate(document.checked(document.data, list, f"{path}: the whole file"), start=1):
+            key, template = (entry.get("id"), entry.get("template", "")) if isinstance(entry, dict) else (None, None)
+            if type(key) not in (int, str) or not isinstance(template, str):
+                expected = '{"id": …, "template": …}'
+                source.problem(path, None, misfit(f"entry {number}", expected, entry))
                 continue
-            key, template = str(entry["id"]), str(entry.get("template", ""))
             label = re.sub(r"[\[\]]", "", template).strip()
             if label in known or (subset == "testing" and not label):
-                rows.append(ListedVideo(key, label, subset, path, number))
+                rows.append(ListedVideo(str(key), label, subset, path, number))
             else:
-                source.problem(path, document.line(template) or document.line(key), label_problem(label, classes))
+                document.problem(template if label else str(key), label_problem(label, classes, file.name))
     return classes, frame(rows)
 
 
@@ -106,24 +123,28 @@ def read_exchange(source: Source, path: Path) -> Listing:
     Also as okankop/Efficient-3DCNNs writes it for Kinetics: one level deeper, by subset, and with suffixes in the ids.
     """
     document = JsonList(source, path)
-    database, classes = document.field("database", dict), list(map(str, document.field("labels", list)))
+    database, names = document.field("database", dict), document.field("labels", list)
+    classes = class_names(document, names, "labels")
     parts = database.values()
     if database and set(database) <= set(SUBSETS) and all(isinstance(e, dict) and "subset" not in e for e in parts):
         database = {key: entry for part in parts for key, entry in part.items()}
     known, rows, empty = set(classes), [], 0
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
-        label, segment, notes = "", None, {} if problem else entry.get("annotations") or {}
+        label, segment, notes = "", None, {} if problem else entry.get("annotations", {})
         if not isinstance(notes, dict):
-            problem = 'annotations: expected {"label": …}; lists of segments in seconds come with a taxonomy'
+            problem = misfit("annotations", '{"label": …} (lists of segments in seconds come with a taxonomy)', notes)
         elif not problem:
             label, segment = notes.get("label", ""), notes.get("segment")
-            if label not in known and (label or subset != "testing"):
-                problem = label_problem(str(label), classes, "labels")
-            elif segment is not None and not _is_segment(segment):
-                problem = f"segment {segment!r}: expected [first, last + 1], frame numbers from 1"
+            label = str(label) if type(label) is int else label
+            if not isinstance(label, str):
+                problem = misfit("annotations.label", "the name of a class", label)
+            elif label not in known and (label or subset != "testing"):
+                problem = label_problem(label, classes, "labels")
+            elif "segment" in notes and not _is_segment(segment):
+                problem = f"segment {shown(segment)}: expected [first, last + 1], frame numbers from 1"
         if problem:
-            source.problem(path, document.line(key), f"video {key}: {problem}")
+            _video_problem(document, key, problem)
             continue
         if segment is not None and segment[0] == segment[1]:  # a video without frames on the writer's disk
             segment, empty = None, empty + 1
@@ -137,10 +158,10 @@ def read_exchange(source: Source, path: Path) -> Listing:
 def _subset_of(entry) -> tuple[str, str]:
     """(subset, problem) of an entry of a database; one of them is empty."""
     if not isinstance(entry, dict):
-        return "", f"expected subset and annotations, found {kind_of(entry)}"
+        return "", misfit("its entry", "subset and annotations", entry)
     said = entry.get("subset")
     subset = SUBSET_NAMES.get(str(said).lower(), "")
-    return subset, "" if subset else f"subset {said!r}: expected one of {', '.join(SUBSETS)}"
+    return subset, "" if subset else f"subset {shown(said)}: expected one of {', '.join(SUBSETS)}"
 
 
 def exchange_json(videos: pd.DataFrame, classes: list[str], *, segments: bool = False) -> dict:
@@ -170,10 +191,10 @@ def _span(row) -> tuple[int, int] | None:
     return None if pd.isna(end) else (0 if pd.isna(start) else int(start), int(end))
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+def _is_time(value) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e9  # not NaN
 
 
 def _is_segment(value) -> bool:
     numbers = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)
-    return numbers and 1 <= value[0] <= value[1]
+    return numbers and 1 <= value[0] <= value[1] < 1e9

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.class_lists import read_class_names
 from actlib.datasets.lists.source import (  # fmt: skip
     ListedVideo,
@@ -23,8 +24,10 @@ from actlib.datasets.lists.source import (  # fmt: skip
     whole,
     with_unique_ids,
 )
+from actlib.messages import shown
 
 _CLASS_FILES = r".*(label|labels|label_map|category|categories|classind|classes|class_list)\.(txt|csv|json)"
+_MOST_CLASSES = 100_000  # without names
 _NUMBER = r"\d{1,9}(?:\.0*)?"  # some writers keep labels as 5.0
 
 
@@ -39,9 +42,11 @@ def read_index_lists(source: Source, lists: dict[str, Path]) -> Listing:
     parsed = [row for subset, path in lists.items() for row in _rows(source, path, subset)]
     if not classes:
         names = {label for labels, _ in parsed for label in labels}
-        if all(name.isdigit() for name in names):
-            classes = [str(number) for number in range(1 + max(map(int, names), default=-1))]
-            last = len(classes) - 1
+        if all(re.fullmatch(r"[0-9]{1,9}", name) for name in names):
+            last = max(map(int, names), default=-1)
+            if last >= _MOST_CLASSES:
+                raise DataError(f"{source.path}: class number {last:,} without a class list: is that column the class?")
+            classes = [str(number) for number in range(1 + last)]
             source.notes.append(f"no class list beside {source.path.name}: the classes are called 0 to {last}")
         else:
             classes = sorted(names)
@@ -54,7 +59,7 @@ def read_index_lists(source: Source, lists: dict[str, Path]) -> Listing:
             continue
         bad = labels[named.index(None)]
         what = f"class number {bad}: expected 0 to {len(classes) - 1}, by {where}"
-        source.problem(row.file, row.line, what if bad.isdigit() else label_problem(bad, classes, where))
+        source.problem(row.file, row.line, what if bad.isdecimal() else label_problem(bad, classes, where))
     several = sum(len(labels) > 1 for labels, _ in parsed)
     if several:
         source.notes.append(f"{several:,} videos have several labels; the table holds the first of each")
@@ -70,7 +75,7 @@ def _rows(source: Source, path: Path, subset: str):
     spans = usual == 2 and testing and all(numbers[:1] == ["1"] for _, _, numbers, _ in lines)
     for line, name, numbers, label in lines:
         if min(len(numbers), 3) != usual or (not testing and not numbers and not label):
-            text = f"{name!r} followed by {len(numbers)} numbers"
+            text = f"{shown(name)} followed by {len(numbers)} numbers"
             source.problem(path, line, f"{text}; expected path start end label, as in the other lines")
             continue
         has_span = usual == 3 or spans or (label and usual == 2)

@@ -10,8 +10,9 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,16 +20,17 @@ import numpy as np
 import pandas as pd
 
 from actlib.datasets.catalog import Dataset
-from actlib.datasets.errors import DataError
+from actlib.datasets.errors import DataError, reading
 from actlib.datasets.table import SUBSET_NAMES, VIDEO_SUFFIXES
 from actlib.datasets.vocabulary import SUBSETS
-from actlib.files import parse_json
-from actlib.messages import did_you_mean, kind_of, listed
+from actlib.files import parse_json, read_text
+from actlib.messages import Problem, did_you_mean, listed, misfit, shown
 
 _SUBSET_IN_NAME = re.compile(r"(?<![a-z])(?:mini_?)?(train|val|test)")
 _NO_LIST = ("fail", "answer", "label", "classind", "categor")  # in the names of files that list no videos
 _LISTS = (".csv", ".txt", ".json")
 _MANY_FOLDERS = 1000
+_LONGEST = 10_000  # characters of a line
 _PLAIN_PATH = re.compile(r"[^/\\:.][^/\\:]*(?:/[^/\\:.][^/\\:]*)*")
 
 
@@ -69,13 +71,18 @@ class Source:
     split: int = 1
     class_list: str = ""
     data_root: str = ""
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _files: list[Path] | None = field(default=None, init=False, repr=False)
 
-    def problem(self, file: str | Path, line: int | None, what: str) -> None:
-        name = self.name(file)
-        self.problems.append(f"{name}{'' if line is None else f' line {line}'}: {what}")
+    def problem(self, file: str | Path, line: int | Callable[[], int | None] | None, what: Problem) -> None:
+        """Note what is wrong in a line, where one is known. `line` and `what` may be functions, which are asked only if
+        it is shown."""
+        self.problems.append(partial(self._said, file, line, what))
+
+    def _said(self, file, line, what) -> str:
+        line = line() if callable(line) else line
+        return f"{self.name(file)}{f' line {line}' if line else ''}: {what() if callable(what) else what}"
 
     def name(self, file: str | Path) -> str:
         """A file's name as the user will recognise it: relative to the folder of the lists."""
@@ -91,11 +98,14 @@ class Source:
         if self._files is None and self.path.is_file():
             self._files = [self.path]
         elif self._files is None:
-            top = sorted(os.scandir(self.path), key=lambda entry: entry.name)
-            folders = [entry for entry in top if entry.is_dir()]
-            if len(folders) > _MANY_FOLDERS:  # these are videos, not lists
-                folders = []
-            inside = [entry for folder in folders for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)]
+            with reading(self.path):
+                top = sorted(os.scandir(self.path), key=lambda entry: entry.name)
+                folders = [entry for entry in top if entry.is_dir()]
+                if len(folders) > _MANY_FOLDERS:  # these are videos, not lists
+                    folders = []
+                inside = [
+                    entry for folder in folders for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+                ]
             self._files = [
                 Path(entry.path) for entry in (*top, *inside) if entry.name.lower().endswith(_LISTS) and entry.is_file()
             ]
@@ -145,22 +155,19 @@ class Source:
         return f"there: {listed(names)}" if names else "the folder is empty"
 
     def read_text(self, path: Path) -> str:
-        """The text of a list: UTF-8 with or without a byte order mark, or UTF-16 with one. Other bytes are a problem;
-        they stand as � in the text."""
-        data = path.read_bytes()
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return data.decode("utf-16")
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            self.problem(path, line, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")
-            return data.decode("utf-8-sig", errors="replace")
+        """The text of a list, by `files.read_text`. Raises DataError for what is no text."""
+        with reading(path):
+            return read_text(path)
 
     def read_lines(self, path: Path) -> list[tuple[int, str]]:
-        """(line number, stripped line) of every line that is not blank."""
-        lines = enumerate(re.split(r"\r\n|\r|\n", self.read_text(path)), start=1)
-        return [(number, line.strip()) for number, line in lines if line.strip()]
+        """(line number, stripped line) of every line that is not blank; one too long for a list is a problem."""
+        lines, found = enumerate(re.split(r"\r\n|\r|\n", self.read_text(path)), start=1), []
+        for number, line in lines:
+            if len(line) > _LONGEST:
+                self.problem(path, number, f"{len(line):,} characters: is this file a list? {shown(line)}")
+            elif line := line.strip():
+                found.append((number, line))
+        return found
 
     def read_csv(self, path: Path, *, delimiter: str = ",", quoted: bool = True) -> Iterator[tuple[int, list[str]]]:
         """(line number, stripped fields) of every line that is not blank."""
@@ -178,48 +185,73 @@ class Source:
             self.problem(path, line + 1, f"not a line of a CSV ({error})")
 
 
+_KINDS = {dict: "a mapping", list: "a list", str: "a text"}
+
+
 class JsonList:
     """A list in JSON: its `data`, and the line in which a key or a string of it stands. A doubled key is a problem of
     `source`; `key` is what it is called there. Raises DataError for what is not JSON."""
 
     def __init__(self, source: Source, path: Path, key: str = "video id"):
-        self.path, self._text, self._lines = path, source.read_text(path), {}
+        self.path, self._source, self._text = path, source, source.read_text(path)
         try:
-            self.data, doubled = parse_json(self._text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} line {error.lineno}: not JSON ({error.msg})") from None
+            with reading(path):
+                self.data, doubled = parse_json(self._text)
+        except DataError as error:
+            if isinstance(error.__cause__, json.JSONDecodeError):
+                raise DataError(f"{path} line {error.__cause__.lineno}: not JSON ({error.__cause__.msg})") from None
+            raise
         for name in doubled:
-            source.problem(path, self.line(name), f"{key} {name!r} stands twice")
+            source.problem(path, partial(self.line, name), f"{key} {shown(name)} stands twice")
 
     def field(self, name: str, kind: type):
         """The value of the field `name` of the file's mapping. Raises DataError for another kind than `kind`."""
-        value = self.data.get(name) if isinstance(self.data, dict) else None
+        data = self.checked(self.data, dict, f"{self.path}: the whole file")
+        return self.checked(data.get(name), kind, f"{self.path}: {name}")
+
+    @staticmethod
+    def checked(value, kind: type, where: str):
+        """`value`, which stands at `where` and must be a `kind`. Raises DataError."""
         if not isinstance(value, kind):
-            raise DataError(f"{self.path}: {name}: expected a {kind.__name__}, found {kind_of(value)}")
+            raise DataError(misfit(where, _KINDS[kind], value))
         return value
+
+    def problem(self, text: str, what: Problem) -> None:
+        """Note what is wrong where the string `text` stands first."""
+        self._source.problem(self.path, partial(self.line, text), what)
 
     def line(self, text: str) -> int | None:
         """The line in which the string `text` stands first, from 1; None for a file without it."""
-        if not self._lines:
-            for number, line in enumerate(self._text.split("\n"), start=1):
-                for match in re.finditer(r'"(?:[^"\\]|\\.)*"', line):
-                    self._lines.setdefault(match.group(), number)
-        return self._lines.get(json.dumps(text, ensure_ascii=False), self._lines.get(json.dumps(text)))
+        lines = self._lines
+        return lines.get(json.dumps(text, ensure_ascii=False), lines.get(json.dumps(text)))
+
+    @cached_property
+    def _lines(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for number, line in enumerate(self._text.split("\n"), start=1):
+            for match in re.finditer(r'"(?:[^"\\]|\\.)*"', line):
+                found.setdefault(match.group(), number)
+        return found
 
 
 # --- checking what was read -----------------------------------------------------------------------------------
 
 
-def label_problem(label: str, classes: list[str], where: str = "the class list") -> str:
-    """A sentence about a label that is not among `classes`, with the nearest one."""
-    near = did_you_mean(label, classes, 1, quote=True)
-    return f"unknown class {label!r}: it is not among the {len(classes)} of {where}{near}"
+def label_problem(label, classes: list[str], where: str = "the class list") -> Problem:
+    """A sentence about a label that is not among `classes`, with the nearest one, when it is asked for."""
+
+    def said() -> str:
+        near = did_you_mean(label, classes, 1, quote=True) if isinstance(label, str) else ""
+        return f"unknown class {shown(label)}: it is not among the {len(classes)} of {where}{near}"
+
+    return said
 
 
 def check_labels(source: Source, table: pd.DataFrame, classes: list[str], where: str = "the class list") -> None:
     """Report every row whose label is neither empty (unlabelled) nor one of `classes`."""
-    for row in table[~table["label"].isin([*classes, ""])].itertuples(index=False):
-        source.problem(row.file, row.line, label_problem(row.label, classes, where))
+    wrong = table[~table["label"].isin([*classes, ""])]
+    for file, line, label in zip(*(wrong[name].tolist() for name in ("file", "line", "label"))):
+        source.problem(file, line, label_problem(label, classes, where))
 
 
 def drop_suffix(name: str) -> str:
@@ -244,9 +276,9 @@ def check_path(source: Source, file: Path, line: int, name: str) -> str:
     if not what and plain.split("/")[0] == "..":
         what = "leaves the data root"
     if what:
-        source.problem(file, line, f"path {name!r} {what}; write it relative to the data root")
+        source.problem(file, line, f"path {shown(name)} {what}; write it relative to the data root")
     elif plain == ".":
-        source.problem(file, line, f"path {name!r} names no video")
+        source.problem(file, line, f"path {shown(name)} names no video")
     return "" if what or plain == "." else plain
 
 
@@ -256,15 +288,19 @@ def check_ids(source: Source, table: pd.DataFrame) -> None:
     bad = np.array([not _PLAIN_PATH.fullmatch(name) for name in ids.tolist()], dtype=bool)
     bad[bad] = [not name or check_path(Source(Path()), Path(), 0, name) == "" for name in ids[bad]]
     for row in table[bad].itertuples(index=False):
-        what = f"video id {row.video_id!r} leaves the data root" if row.video_id else "the video's id is empty"
+        what = f"video id {shown(row.video_id)} leaves the data root" if row.video_id else "the video's id is empty"
         source.problem(row.file, row.line, what)
     again = table[ids.duplicated() & ~bad]
     if len(again):
         first = table[ids.isin(set(again["video_id"]))].drop_duplicates("video_id").set_index("video_id")
+        places = dict(zip(first.index, zip(first["file"], first["line"])))
         for row in again.itertuples(index=False):
-            other = first.loc[row.video_id]
-            where = f"{source.name(other.file)} line {other.line}"
-            source.problem(row.file, row.line, f"video id {row.video_id!r} stands already in {where}")
+            source.problem(row.file, row.line, partial(_stands_already, source, row.video_id, places[row.video_id]))
+
+
+def _stands_already(source: Source, video_id: str, place: tuple[Path, int]) -> str:
+    file, line = place
+    return f"video id {shown(video_id)} stands already in {source.name(file)}{f' line {line}' if line else ''}"
 
 
 def with_unique_ids(table: pd.DataFrame, *, doubled_segments: bool = False) -> pd.DataFrame:

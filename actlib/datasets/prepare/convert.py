@@ -1,6 +1,5 @@
 """Converting all videos of a table in processes that can be killed; a run that was killed goes on where it was."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -16,7 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from actlib.datasets.errors import DataError
+from actlib.datasets.errors import DataError, reading
 from actlib.datasets.prepare.compute_flow import opencv
 from actlib.datasets.prepare.journal import Journal, fingerprint
 from actlib.datasets.prepare.layout import Job, StorageOptions, remove_partial, target_path
@@ -26,10 +25,12 @@ from actlib.datasets.prepare.write import convert_video, read_pack
 from actlib.datasets.video import lmdb_store
 from actlib.datasets.video.info import VideoInfo
 from actlib.datasets.video.reader import check_backend
-from actlib.files import write_json
+from actlib.files import read_mapping, write_json
+from actlib.messages import cut
 
 JOURNAL = "converted.jsonl"  # the files in a folder of converted videos
 _OPTIONS, _PACKS, _LOCK = "storage.json", ".packs", ".lock"
+_NUMBERS = ("num_frames", "width", "height", "disk")  # that the journal has of a video
 _SLOWEST = 5.0  # frames/s that a conversion is given time for, on top of the decoder's timeout
 _SAMPLES = 4  # videos, spread over the table, that are converted before the disk for the others is estimated
 
@@ -97,7 +98,7 @@ class Conversion(AbstractContextManager):
         if options.storage == "flow":
             opencv()
         claim_root(options)
-        self._journal = Journal(self._root / JOURNAL, "target")
+        self._journal = Journal(self._root / JOURNAL, "target", _NUMBERS)
         self._packs = self._root / _PACKS
         self._writers: dict[str, lmdb_store.Writer] = {}
         with ExitStack() as stack:
@@ -130,7 +131,7 @@ class Conversion(AbstractContextManager):
     def _done_before(self, job: Job) -> dict | None:
         """The journal's entry of a job, if the video is there and of this very source."""
         entry = self._journal.entries.get(self._key(job))
-        if not entry or entry["source"] != fingerprint(job.source):
+        if not entry or entry.get("source") != fingerprint(job.source):
             return None
         if self._options.storage != "lmdb":
             return entry if os.path.exists(job.target) else None
@@ -183,7 +184,7 @@ class Conversion(AbstractContextManager):
         """What a worker process is told about a job."""
         job = self.jobs[number]
         entry = self._journal.entries.get(self._key(job))
-        replace = entry is not None and entry["source"] != fingerprint(job.source)
+        replace = entry is not None and entry.get("source") != fingerprint(job.source)
         pack = str(self._packs / str(number))
         return {"job": asdict(job), "options": asdict(self._options), "pack": pack, "replace": replace}
 
@@ -238,8 +239,10 @@ def claim_root(options: StorageOptions) -> None:
     root, asked = Path(options.root), options.made_by()
     path = root / _OPTIONS
     if path.is_file():
-        made_by = {"backend": "pyav"} | json.loads(path.read_text(encoding="utf-8"))
-        other = [f"{name} {made_by.get(name)}, not {asked[name]}" for name in asked if made_by.get(name) != asked[name]]
+        with reading(path, "choose another storage_root, or delete this folder"):
+            made_by = {"backend": "pyav"} | read_mapping(path)
+        differ = [name for name in asked if made_by.get(name) != asked[name]]
+        other = [f"{name} {cut(str(made_by.get(name)))}, not {asked[name]}" for name in differ]
         if other:
             raise DataError(
                 f"{root}: holds videos converted with {'; '.join(other)}. Choose another storage_root, "

@@ -2,24 +2,29 @@
 
 import json
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+from actlib.files import parse_json
 
 
 class Journal:
     """What is done already, in the file `path`: a line of JSON a video, added when it is done, so that a run that was
     killed goes on where it was. `entries` holds them by their value of `key`; of several the last one counts. A line
-    that was cut off is left out. Without a path nothing is kept."""
+    that was cut off, or has no number where `numbers` says so, is left out: its video is done again. Without a path
+    nothing is kept."""
 
-    def __init__(self, path: str | Path | None, key: str):
+    def __init__(self, path: str | Path | None, key: str, numbers: Iterable[str] = ()):
         self._path, self._key = Path(path) if path else None, key
         self.entries: dict[str, dict] = {}
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path and self._path.is_file() else []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # empty, or cut off
-                continue
-            self.entries[entry[key]] = entry
+        text = self._path.read_bytes().decode(errors="replace") if self._path and self._path.is_file() else ""
+        for line in text.split("\n"):
+            with suppress(ValueError):  # empty, or cut off
+                entry, _ = parse_json(line)
+                whole = isinstance(entry, dict) and isinstance(entry.get(key), str)
+                if whole and all(type(entry.get(name)) in (int, float) for name in numbers):
+                    self.entries[entry[key]] = entry
 
     def add(self, entry: dict) -> None:
         self.entries[entry[self._key]] = entry
@@ -27,7 +32,7 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 # The line break comes first: the line before may have been cut off.
-                file.write("\n" + json.dumps(entry, ensure_ascii=False))
+                file.write("\n" + json.dumps(entry))
 
 
 def fingerprint(path: str) -> list[int]:

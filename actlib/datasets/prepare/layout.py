@@ -11,6 +11,7 @@ from pathlib import Path
 
 from actlib.datasets.video import lmdb_store
 from actlib.datasets.vocabulary import FRAME_NAMES, STORAGES, VIDEO_BACKENDS
+from actlib.messages import is_utf8, printable
 
 # What each storage is made by: another value makes other files.
 _MADE_BY = {
@@ -102,18 +103,21 @@ class Job:
 def target_path(options: StorageOptions, video_id: str, label: str, subset: str) -> str:
     """Where a video of a table is stored."""
     if options.storage == "lmdb":
-        return f"{os.path.join(options.root, subset)}.lmdb/{video_id}"
+        usual = os.path.normpath(video_id) == video_id and not video_id.startswith("/") and is_utf8(video_id)
+        key = video_id if usual and len(video_id.encode()) <= lmdb_store.MAX_ID else file_name(video_id)
+        return f"{os.path.join(options.root, subset)}.lmdb/{key}"
     suffix = ".mp4" if options.storage == "short_gop" else ""
     return os.path.join(options.root, file_name(label), file_name(video_id) + suffix)
 
 
 def file_name(text: str) -> str:
     """`text` as a file's name: itself where it can be one, else a part of it and a checksum that keeps it apart."""
-    safe = re.sub(r'[/\\\0:*?"<>|]', "_", text).strip()
-    if safe and safe == text and not safe.startswith(".") and len(safe.encode()) <= 200:
+    safe = re.sub(r'[/\\\0:*?"<>|]', "_", printable(text)).strip()
+    plain = safe == text and not safe.startswith(".") and not safe.endswith(".lmdb")  # which would be a file of videos
+    if safe and plain and len(safe.encode()) <= 200:
         return safe
     short = safe.lstrip(".").encode()[:150].decode(errors="ignore")
-    return f"{short}~{hashlib.sha1(text.encode()).hexdigest()[:8]}"
+    return f"{short}~{hashlib.sha1(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 @contextmanager

@@ -12,11 +12,13 @@ import numpy as np
 from actlib.datasets.prepare.journal import Journal, fingerprint
 from actlib.datasets.prepare.workers import check_limits, run_all
 from actlib.datasets.video.reader import check_backend, probe, read_frames
+from actlib.messages import printable
 
 if TYPE_CHECKING:
     import pandas as pd  # the workers run without it: they start a second sooner
 
 _COLUMNS = ["video_id", "path", "label", "subset", "start", "end", "num_frames", "fps", "width", "height"]
+_NUMBERS = ("num_frames", "fps", "width", "height")
 QUARANTINE = ["video_id", "path", "label", "subset", "reason"]
 
 
@@ -48,7 +50,7 @@ def probe_table(
         raise ValueError(f"the table of videos lacks {', '.join(missing)}; its columns are {', '.join(table.columns)}")
     check_limits(workers, timeout)
     backend = check_backend(backend)
-    known, results = Journal(journal, "path"), {}
+    known, results = Journal(journal, "path", _NUMBERS), {}
 
     def made_of(path: str) -> dict:
         return {"modality": modality, "backend": backend, "source": fingerprint(path)}
@@ -72,13 +74,15 @@ def probe_table(
 
 def divide(table: "pd.DataFrame", results: Sequence[dict]) -> "tuple[pd.DataFrame, pd.DataFrame, list[dict]]":
     """The rows of `table` whose result, one a row, has no `reason`, with their num_frames, width and height; the others
-    with the reason (columns QUARANTINE); and the results of the former. Both are numbered from 0."""
+    with the reason (columns QUARANTINE, their names as any file takes them); and the results of the former. Both are
+    numbered from 0."""
     failed = np.array(["reason" in result for result in results], dtype=bool)
     good = [result for result in results if "reason" not in result]
     readable, quarantine = table[~failed].reset_index(drop=True), table[failed].reset_index(drop=True)
     for name in ("num_frames", "width", "height"):
         readable[name] = [result[name] for result in good]
-    quarantine["reason"] = [result["reason"] for result in results if "reason" in result]
+    quarantine["path"] = [printable(str(path)) for path in quarantine["path"]]
+    quarantine["reason"] = [printable(result["reason"]) for result in results if "reason" in result]
     return readable, quarantine[QUARANTINE], good
 
 

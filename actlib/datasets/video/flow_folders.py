@@ -18,8 +18,8 @@ from actlib.datasets.video.numbered_pictures import Numbered, list_numbered, rea
 from actlib.datasets.vocabulary import FLOW_STACK
 
 _NAMES = (
-    re.compile(r".*?(?P<number>\d+)_(?P<axis>[xy])\.(?:jpe?g|png)"),
-    re.compile(r"(?:.*_)?(?P<axis>[xy])_(?P<number>\d+)\.(?:jpe?g|png)"),
+    re.compile(r".*?(?P<number>[0-9]+)_(?P<axis>[xy])\.(?:jpe?g|png)"),
+    re.compile(r"(?:.*_)?(?P<axis>[xy])_(?P<number>[0-9]+)\.(?:jpe?g|png)"),
 )
 _REMEDY = "compute the folder's flow anew or copy it again"
 

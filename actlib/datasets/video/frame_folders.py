@@ -20,7 +20,7 @@ from actlib.datasets.video.numbered_pictures import Numbered, list_numbered, rea
 # What is looked for first where a file n_frames tells how many there are: then the folder need not be listed.
 _USUAL = ("image_{number:05d}.jpg", "{number:05d}.jpg", "img_{number:05d}.jpg")
 # Not flow_x_00001.jpg; 00001_x.jpg does not end in its number.
-_NAME = re.compile(r"(?!(?:.*_)?[xy]_\d+\.\w+$).*?(?P<number>\d+)\.(?i:jpe?g|png)")
+_NAME = re.compile(r"(?!(?:.*_)?[xy]_[0-9]+\.\w+$).*?(?P<number>[0-9]+)\.(?i:jpe?g|png)")
 _REMEDY = "extract the folder's frames anew"
 
 

@@ -10,6 +10,7 @@ from stat import S_ISREG
 import numpy as np
 
 from actlib.datasets.errors import VideoError
+from actlib.messages import cut, shown
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,21 @@ class VideoInfo:
     height: int
 
 
+MAX_PIXELS = 1 << 26  # of a frame: four times those of 4096 × 4096. More is a damaged head, or meant to fill the memory
+
+
+def check_size(path: str | Path, width: int, height: int) -> None:
+    """Raise VideoError for a frame of a size that no video has, before anything of that size is made."""
+    if width * height > MAX_PIXELS:
+        raise VideoError(path, f"says that its frames have {width}×{height} pixels, and {MAX_PIXELS:,} are the most")
+
+
 def distinct_frames(indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray | slice]:
     """The different ones of `indices`, ascending, and where each index is among them: `distinct[places]` is `indices`.
     Where they are just these already, `places` is a slice, which copies nothing. Raises ValueError."""
     indices = np.asarray(indices)
     if indices.ndim != 1 or indices.size == 0 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(f"indices must be a non-empty list of whole numbers, got {indices.tolist()!r}")
+        raise ValueError(f"indices must be a non-empty list of whole numbers, got {shown(indices.tolist())}")
     distinct, places = np.unique(indices, return_inverse=True)
     return distinct, slice(None) if np.array_equal(distinct, indices) else places
 
@@ -66,3 +76,8 @@ def status_of(path: str | Path) -> os.stat_result:
         return os.stat(path)
     except OSError as error:
         raise VideoError(path, f"cannot be opened: {error.strerror}") from None
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line; its kind where it says nothing."""
+    return cut(next(iter(str(error).splitlines()), "") or type(error).__name__)

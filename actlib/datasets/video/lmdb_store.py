@@ -7,9 +7,11 @@ is there whole or not at all. A table's path is `<file>.lmdb/<video_id>`.
 
 import json
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,10 @@ import numpy as np
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames, stacked
 from actlib.datasets.video.numbered_pictures import decode_pictures
+from actlib.files import parse_json
+from actlib.messages import shown
 
-MAX_KEY = 511  # bytes, LMDB's own limit
+MAX_ID = 511 - 10  # bytes of a video's id: LMDB's own limit of a key, less a frame's number
 _MAP_SIZE = 1 << 30  # bytes to begin with; doubled when full. No disk is taken before it is written to
 _OPEN_FILES = 8  # by a process at a time
 _REMEDY = "convert the video anew"
@@ -74,7 +78,7 @@ def probe(path: str | Path) -> VideoInfo:
 def contained(file: str | Path, video_ids: Iterable[str]) -> list[str]:
     """Those of `video_ids` that are in an LMDB file, in their order. Raises VideoError; DataError without `lmdb`."""
     with _reading(os.path.join(file, "*")) as (transaction, _):
-        return [name for name in video_ids if transaction.get(name.encode()) is not None]
+        return [name for name in video_ids if _get(transaction, name) is not None]
 
 
 def stored_bytes(path: str | Path) -> int:
@@ -90,15 +94,22 @@ class Writer(AbstractContextManager):
     def __init__(self, path: str | Path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         _forget(os.path.abspath(path))  # lmdb refuses to open a file twice
-        self._env = _lmdb().open(str(path), subdir=False, map_size=_MAP_SIZE, map_async=False)
+        if os.path.exists(path) and os.path.getsize(path) and (reason := _cut_off(path)):
+            raise DataError(f"{path}: {reason}; delete it, and its videos are converted anew")
+        lmdb = _lmdb()
+        try:
+            self._env = lmdb.open(str(path), subdir=False, map_size=_MAP_SIZE, map_async=False)
+        except lmdb.Error as error:
+            raise DataError(f"{path}: cannot be written to ({error}); if it is damaged, delete it") from None
 
     def add(self, video_id: str, info: VideoInfo, frames: Iterable[bytes]) -> None:
         """Write a video, its frames as JPEGs in order; one that is there under the same id is replaced.
 
-        Raises DataError for an id that is too long for a key, ValueError when there are not `info.num_frames` frames.
+        Raises DataError for an id that is too long for a key and where the disk is full, ValueError when there are not
+        `info.num_frames` frames.
         """
-        if len(video_id.encode()) > MAX_KEY - 10:
-            raise DataError(f"video_id {video_id[:40]!r}… is too long for an LMDB file ({MAX_KEY - 10} bytes at most)")
+        if len(video_id.encode()) > MAX_ID:
+            raise DataError(f"video_id {shown(video_id)} is too long for an LMDB file ({MAX_ID} bytes at most)")
         frames = list(frames)
         if len(frames) != info.num_frames:
             raise ValueError(f"{video_id}: {len(frames)} frames, but num_frames is {info.num_frames}")
@@ -111,15 +122,23 @@ class Writer(AbstractContextManager):
                 return
             except _lmdb().MapFullError:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
+            except _lmdb().Error as error:
+                raise DataError(f"{self._env.path()}: {video_id} cannot be written: {error}") from None
 
     def info(self, video_id: str) -> VideoInfo | None:
-        """The record of a video; None if it is not there."""
+        """The record of a video; None if it is not there, or damaged."""
         with self._env.begin() as transaction:
-            data = transaction.get(video_id.encode())
-        return VideoInfo(**json.loads(data)) if data else None
+            data = _get(transaction, video_id)
+        return _info(data) if data else None
 
     def __exit__(self, *exception):
         self._env.close()
+
+
+def _get(transaction, video_id: str) -> bytes | None:
+    """The record of a video; None if it is not there."""
+    key = video_id.encode(errors="replace")  # "?": what is not UTF-8 is no key here
+    return transaction.get(key) if 0 < len(key) <= MAX_ID else None
 
 
 def _key(video_id: str, index: int) -> bytes:
@@ -137,18 +156,55 @@ def _lmdb():
 @contextmanager
 def _reading(path):
     """Yield (transaction, video's id); LMDB's errors leave as VideoError."""
-    file, video_id = split_lmdb(os.path.abspath(path))
-    lmdb = _lmdb()
+    file, video_id = split_lmdb(os.fspath(path))
+    file, lmdb = os.path.abspath(file), _lmdb()
     try:
         status = os.stat(file)
+        reason = _cut_off(file) if file not in _opened or _opened[file][0] != _state(status) else ""
     except OSError as error:
         raise VideoError(path, f"its file cannot be opened: {error.strerror}") from None
+    if reason:
+        raise VideoError(path, f"its file {reason}; copy it again, or convert the videos anew")
     try:
-        env = _open(file, (os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns))
+        env = _open(file, _state(status))
         with env.begin(buffers=True) as transaction:
             yield transaction, video_id
     except lmdb.Error as error:
         raise VideoError(path, f"its file is damaged or not LMDB ({error}); convert the videos anew") from None
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return os.getpid(), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+# The head of each of LMDB's two pages about the file, as 64-bit machines write it, from the first byte of the page on:
+# 0xBEEFC0DE (after 16 bytes), the size of a page (40), the number of the last page in use (136) and of the transaction.
+_HEAD = struct.Struct("<16xI20xI92xQQ")
+_MAGIC, _PAGES = 0xBEEFC0DE, {1 << power for power in range(9, 17)}
+
+
+def _cut_off(file: str | Path) -> str:
+    """Why an LMDB file must not be opened, if so: reading a page that it promises but does not hold ends the process.
+    A file that is none, or of another kind of machine, is left to lmdb to refuse."""
+    size = os.path.getsize(file)
+    with open(file, "rb") as stream:
+        first = stream.read(_HEAD.size)
+        if len(first) < _HEAD.size:
+            return f"is cut off: it has {size:,} bytes"
+        magic, page, *of_first = _HEAD.unpack(first)
+        stream.seek(page)
+        second = stream.read(_HEAD.size)
+    if magic != _MAGIC or page not in _PAGES:
+        return ""
+    if len(second) < _HEAD.size:
+        return f"is cut off: it has {size:,} bytes"
+    magic, _, *of_second = _HEAD.unpack(second)
+    if magic != _MAGIC:
+        return "is damaged: its second page is not LMDB's"
+    last, _ = max(of_first, of_second, key=itemgetter(1))
+    if (last + 1) * page > size:
+        return f"is cut off: it promises {(last + 1) * page:,} bytes and has {size:,}"
+    return ""
 
 
 # File -> (process, inode, size, time of change) when it was opened, and the open file.
@@ -177,10 +233,19 @@ def _forget(file: str):
 
 
 def _record(path, transaction, video_id: str) -> VideoInfo:
-    data = transaction.get(video_id.encode())
+    data = _get(transaction, video_id)
     if data is None:
         raise VideoError(path, "is not in its LMDB file; notebook 01_data_prep converts it again")
-    try:
-        return VideoInfo(**json.loads(bytes(data)))
-    except (ValueError, TypeError):
-        raise VideoError(path, f"its record in the LMDB file is damaged; {_REMEDY}") from None
+    if (info := _info(data)) is None:
+        raise VideoError(path, f"its record in the LMDB file is damaged; {_REMEDY}")
+    return info
+
+
+def _info(data: bytes) -> VideoInfo | None:
+    """What a record says; None for a damaged one."""
+    with suppress(ValueError, TypeError):
+        info = VideoInfo(**parse_json(bytes(data).decode())[0])
+        sizes = (info.num_frames, info.width, info.height)
+        if all(type(each) is int and each > 0 for each in sizes) and type(info.fps) in (int, float):
+            return info
+    return None

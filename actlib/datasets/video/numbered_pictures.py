@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from actlib.datasets.errors import VideoError
-from actlib.datasets.video.info import status_of
+from actlib.datasets.video.info import check_size, first_line, status_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Numbered:
     def path(self, index: int, axis: str = "") -> str:
         return os.path.join(self.folder, self.form.format(number=self.first + index, axis=axis))
 
-    def paths(self, indices: Iterable[int]) -> list[str]:
+    def paths(self, indices: Iterable[int]) -> Iterator[str]:
         """Of each index all axes, one after another."""
-        return [self.path(index, axis) for index in indices for axis in self.axes]
+        return (self.path(index, axis) for index in indices for axis in self.axes)
 
 
 def remembered(look: Callable[[str], Numbered]) -> Callable[[str | Path], Numbered]:
@@ -86,10 +86,11 @@ def _form_of(found: re.Match) -> str:
 def told_count(folder: str, remedy: str) -> int | None:
     """What the file n_frames in the folder says; None without one. Raises VideoError for what is no number."""
     try:
-        text = (Path(folder) / "n_frames").read_text(errors="replace").strip()
+        with (Path(folder) / "n_frames").open("rb") as file:
+            text = file.read(100).decode(errors="replace").strip()
     except OSError:
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         raise VideoError(folder, f"its n_frames says {text!r}: a number of frames was expected; {remedy}")
     return int(text)
 
@@ -117,11 +118,14 @@ def _decode(name: str, data: bytes, mode: str, remedy: str) -> np.ndarray:
     same pixels, but is deprecated, and its import takes every worker process seconds."""
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            check_size(name, *image.size)
             if image.mode.startswith(("I", "F")):
                 raise VideoError(name, "has more than 8 bits a sample; write it as JPEG")
             return np.asarray(image if image.mode == mode else image.convert(mode))
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a file that is none, or cut off
-        reason = "it is no JPEG or PNG" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
+    except VideoError:
+        raise
+    except Exception as error:  # Pillow raises whatever its parser met: OSError, SyntaxError, struct.error, …
+        reason = "it is no JPEG or PNG" if isinstance(error, UnidentifiedImageError) else first_line(error)
         raise VideoError(name, f"cannot be decoded: {reason}; {remedy}") from None
 
 

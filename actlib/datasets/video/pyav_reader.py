@@ -22,7 +22,17 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from actlib.datasets.errors import VideoError
 from actlib.datasets.video import time_limit
-from actlib.datasets.video.info import VideoInfo, check_file, check_range, distinct_frames, stacked
+from actlib.datasets.video.info import (  # fmt: skip
+    MAX_PIXELS,
+    VideoInfo,
+    check_file,
+    check_range,
+    check_size,
+    distinct_frames,
+    stacked,
+)
+
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -211,12 +221,15 @@ def _opened(path):
     """Yield (container, stream) of the file's best video stream; PyAV's errors leave as VideoError."""
     check_file(path)
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        # The limit holds while FFmpeg looks into the file too; a picture may be larger than the head says.
+        with av.open(str(path), metadata_errors="ignore", options=_LIMITS) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise VideoError(path, "has no video stream")
             if stream.codec_context is None:
                 raise VideoError(path, "has a codec that no decoder here knows")
+            check_size(path, stream.codec_context.width, stream.codec_context.height)
+            stream.codec_context.options = _LIMITS
             stream.codec_context.thread_count = 1  # PyAV's own threads deadlock beside a DataLoader's workers
             yield container, stream
     except av.FFmpegError as error:

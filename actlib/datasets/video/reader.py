@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from actlib.datasets.errors import VideoError
+from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video import flow_folders, frame_folders, lmdb_store, pyav_reader, time_limit
-from actlib.datasets.video.info import VideoInfo, distinct_frames, stacked
+from actlib.datasets.video.info import VideoInfo, distinct_frames, first_line, stacked
 from actlib.datasets.vocabulary import MODALITIES, VIDEO_BACKENDS
+from actlib.messages import is_utf8
 
 PIECE_BYTES = 4 << 20  # frames that are handed over together: a time limit costs some 50 µs a piece
 
@@ -33,6 +34,7 @@ def read_frames(
     Raises VideoError for whatever is wrong with the video and for a frame that it does not have; ValueError for
     unusable arguments.
     """
+    distinct_frames(indices)  # unusable ones are the caller's, not the video's
     path, reader = _reader_of(path, modality, backend)
     return _within(timeout, path, reader.read_frames, path, indices)
 
@@ -50,8 +52,8 @@ def iter_frames(
 
     `timeout`: seconds that each of them may take. Raises as `read_frames`, where need be after the first frames.
     """
-    path, reader = _reader_of(path, modality, backend)
     distinct, places = distinct_frames(indices)
+    path, reader = _reader_of(path, modality, backend)
     if not isinstance(places, slice):
         raise ValueError("indices must ascend without a repeat")
     frames = reader.iter_frames(path, distinct)
@@ -66,19 +68,23 @@ def _next_piece(frames: Iterator[np.ndarray]) -> np.ndarray:
     return stacked(chain([first], frames), max(1, PIECE_BYTES // first.nbytes))
 
 
-def _within(timeout: float | None, path: str, read: Callable, *args) -> np.ndarray:
-    if timeout is None:
-        return read(*args)
+def _within(timeout: float | None, path: str, read: Callable, *args):
+    """`read(*args)`. Whatever goes wrong in it is about this video, and leaves as VideoError: the decoders' libraries
+    raise anything for a file that is damaged in a new way. That a library is missing stays a DataError."""
     try:
-        return time_limit.within(timeout, path, read, *args)
+        return read(*args) if timeout is None else time_limit.within(timeout, path, read, *args)
+    except (VideoError, DataError):
+        raise
     except TimeoutError as error:
         raise VideoError(path, f"{error}: the decoder hangs on this file, or the disk does") from None
+    except Exception as error:
+        raise VideoError(path, f"cannot be read: {type(error).__name__}: {first_line(error)}") from error
 
 
 def probe(path: str | Path, modality: str = "rgb", backend: str = "auto") -> VideoInfo:
     """Count the frames (for modality "flow" the pairs) and decode the first. Raises as `read_frames`."""
     path, reader = _reader_of(path, modality, backend)
-    return reader.probe(path)
+    return _within(None, path, reader.probe, path)
 
 
 def check_backend(backend: str) -> str:
@@ -101,6 +107,10 @@ def _reader_of(path: str | Path, modality: str, backend: str):
     if modality not in MODALITIES:
         raise ValueError(f"modality {modality!r}: expected one of {', '.join(MODALITIES)}")
     backend, path = check_backend(backend), os.fspath(path)
+    if not is_utf8(path):
+        raise VideoError(path, "its name is not UTF-8; rename it")
+    if "\0" in path:
+        raise VideoError(path, "its name holds a NUL character, which no file's name can")
     if modality == "flow":
         if not os.path.isdir(path):
             raise VideoError(path, "is no folder of flow pairs; notebook 01_data_prep makes them (storage: flow)")

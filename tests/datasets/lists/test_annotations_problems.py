@@ -54,7 +54,7 @@ def test_a_missing_column_and_an_open_quotation_mark(tmp_path):
 def test_bytes_that_are_no_text(tmp_path):
     text = kinetics([("playing guitar", "aaaaaaaaaaa", 1), ("café", "bbbbbbbbbbb", 1)], "train")
     write_file(tmp_path / "train.csv", text.encode("latin-1"))
-    assert "train.csv line 3: byte 0xe9 is not UTF-8; save the file as UTF-8" in problems("kinetics400", tmp_path)
+    assert "train.csv: line 3: byte 0xe9 is not UTF-8" in problems("kinetics400", tmp_path)
 
 
 def test_ucf101(tmp_path):
@@ -134,17 +134,17 @@ def test_json(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "content", "message"),
     [
-        ("", '{"labels": {"a": 0}, "database": {}}', "own.json: labels: expected a list, found a dict"),
-        ("", '{"labels": ["a"], "database": [1]}', "own.json: database: expected a dict, found a list"),
-        ("", '[{"labels": ["a"], "database": {}}]', "own.json: database: expected a dict, found nothing"),
-        ("", '{"labels": ["a"], "database": {"x": 1}}', "video x: expected subset and annotations, found an int"),
-        ("", '{"labels": ["a"], "database": {"training": 1}}', "video training: expected subset and annotations"),
-        ("activitynet", '{"taxonomy": {}, "database": {}}', "own.json: taxonomy: expected a list, found a dict"),
-        ("activitynet", '{"taxonomy": [{"node": "a"}], "database": {}}', "expected nodes with nodeName and parentName"),
+        ("", '{"labels": {"a": 0}, "database": {}}', "own.json: labels: expected a list, found a dict: {'a': 0}"),
+        ("", '{"labels": ["a"], "database": [1]}', "own.json: database: expected a mapping, found a list: [1]"),
+        ("", '[{"labels": ["a"], "database": {}}]', "own.json: the whole file: expected a mapping, found a list"),
+        ("", '{"labels": ["a"], "database": {"x": 1}}', "video x: its entry: expected subset and annotations, found 1"),
+        ("", '{"labels": ["a"], "database": {"training": 1}}', "video training: its entry: expected subset"),
+        ("activitynet", '{"taxonomy": {}, "database": {}}', "own.json: taxonomy: expected a list, found a dict: {}"),
+        ("activitynet", '{"taxonomy": [{"node": "a"}], "database": {}}', "taxonomy[0]: expected a node with nodeName"),
         (
             "activitynet",
             '{"taxonomy": [{"nodeName": "a"}], "database": {"x": {"subset": "training", "annotations": ["a"]}}}',
-            "video x: unknown class 'None'",
+            "video x: annotations[0]: expected a label and a segment, found 'a'",
         ),
     ],
 )
