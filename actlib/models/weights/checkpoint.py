@@ -106,7 +106,7 @@ def read_checkpoint(path: str | Path) -> WeightsFile:
     try:
         file = read_weights(path)
     except WeightsError as error:
-        reason = error.why if isinstance(error, DamagedFileError) else error
+        reason = error.why if isinstance(error, DamagedFileError) else str(error).removeprefix(f"{path} ")
         raise CheckpointError(f"{path}: cannot be read: {reason}{_beside(path)}") from error
     if not file.own:
         raise CheckpointError(

@@ -2,9 +2,10 @@
 
 What came of a file lies in the folder FILE.part beside it, with what the server called it (its ETag or the time of its
 last change), so that the rest is asked for only of the same content. `torch.hub`'s download waits for a silent server
-for ever, and takes half a file without a checksum for whole; pooch, which a project could depend on, resumes nothing.
+for ever, and takes half a file without a checksum for whole.
 """
 
+import errno
 import hashlib
 import http.client
 import os
@@ -168,8 +169,8 @@ def _connect(url: str, part: Path, target: Path) -> None:
                 raise _BrokenOff("the server sent another part than was asked for")
         else:
             done, found = 0, _Origin(url, validator, length)
-        if (free := free_bytes(part)) < found.size - done:
-            raise DiskFull(target, found.size - done, free, "What came is kept")
+        if (free := free_bytes(part) + _length(part)) < found.size:  # what came before is taken up, or goes
+            raise DiskFull(target, found.size, free, "What came is kept")
         with path.open("ab") as out:
             out.truncate(done)
             write_json(part / "origin.json", vars(found))
@@ -178,7 +179,7 @@ def _connect(url: str, part: Path, target: Path) -> None:
                 for _ in progress(_megabytes(answer, out, url), total=total, desc=f"{target.name}, MB"):
                     pass
             except OSError as error:
-                if error.errno in (28, 122):  # ENOSPC, EDQUOT
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise DiskFull(target, found.size or None, free_bytes(part), "What came is kept") from error
                 raise
         if found.size and (came := _length(part)) != found.size:

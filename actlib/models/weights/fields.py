@@ -23,6 +23,9 @@ from actlib.messages import kind_of, listed, problems_in_words, shown
 
 FORMAT = "actlib checkpoint 1"  # stands under 'format' in a checkpoint of this project
 UNSAID = {"channel_order": "rgb", "modality": "rgb"}  # preprocessing that older checkpoints do not tell
+# The numbers of an epoch; a loop of the user's may add what it likes.
+COUNTED = {"epoch", "replaced", "val_videos"}
+MEASURED = {"loss", "top1", "top5", "lr", "clips_per_s", "data_wait", "val_loss", "val_top1", "val_top5", "seconds"}
 # What the optimisers of torch keep of each parameter, of its own shape.
 MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "sum"}
 
@@ -115,10 +118,33 @@ def _bytes(value: Any) -> torch.Tensor:
     return value
 
 
+def _row(value: Any) -> Any:
+    """What the history holds of an epoch."""
+    for name, number in value.items() if isinstance(value, dict) else [("a row", value)]:
+        kinds = int if name in COUNTED else int | float if name in MEASURED else object
+        if not isinstance(value, dict) or not isinstance(number, kinds):
+            raise ValueError(f"{str(name)[:60]} must be a number, not {shown(number)[:60]}")
+    return value
+
+
 def _failure(value: Any) -> Any:
     texts, count = (value[:-1], value[-1]) if isinstance(value, list | tuple) and len(value) == 4 else ((None,), 0)
     if not all(isinstance(each, str) for each in texts) or type(count) is not int or count < 1:
         raise ValueError("must be [subset, path, reason, how many clips]")
+    return value
+
+
+def _channels(value: Any) -> Any:
+    """A number a channel."""
+    numbers = value if isinstance(value, list | tuple) else ()
+    if not numbers or not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
+        raise ValueError("must be a list of finite numbers, one a channel")
+    return value
+
+
+def _deviations(value: Any) -> Any:
+    if min(_channels(value)) <= 0:
+        raise ValueError("must be above 0")
     return value
 
 
@@ -131,19 +157,18 @@ def _rate(value: Any) -> Any:
 
 
 class _Fields(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True)
+    model_config = ConfigDict(strict=True, extra="allow", arbitrary_types_allowed=True, defer_build=True)
 
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**20)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[Any, AfterValidator(_rate)]
 Rates = Annotated[list[Rate], Field(min_length=1, fail_fast=True)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Classes = Annotated[list[Name], Field(min_length=1, fail_fast=True), AfterValidator(_distinct)]
 Params = dict[str, Annotated[Any, AfterValidator(_parameter)]]
-History = Annotated[list[dict[str, float]], Field(fail_fast=True)]
+History = Annotated[list[Annotated[Any, AfterValidator(_row)]], Field(fail_fast=True)]
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -169,14 +194,14 @@ class Preprocessing(_Fields):
     frame_stride: Size = 1
     short_side: Size = 1
     crop_size: Size = 1
-    mean: Annotated[list[Finite], Field(min_length=1, fail_fast=True)] = [0.0]
-    std: Annotated[list[Deviation], Field(min_length=1, fail_fast=True)] = [1.0]
+    mean: Annotated[Any, AfterValidator(_channels)] = ()
+    std: Annotated[Any, AfterValidator(_deviations)] = ()
     channel_order: Literal["rgb", "bgr"] = UNSAID["channel_order"]
     modality: Literal["rgb", "flow"] = UNSAID["modality"]
 
 
 class Execution(_Fields):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
     precision: str
     memory_format: str
     compile: bool = False

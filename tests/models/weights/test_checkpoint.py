@@ -3,6 +3,7 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -159,6 +160,9 @@ def test_any_loop_can_save_its_network(folder):
     state = torch.get_rng_state()
     path = actlib.save_network(model, folder / "out" / "mine.pt", classes=CLASSES, preprocessing=HOW)
     assert path == folder / "out" / "mine.pt" and create_model(pretrained=path).spec == "nets.py:net"
+    loose = HOW | {"mean": (0.4, 0.4, 0.4), "std": (np.float64(0.2),)}
+    save_network(model, path, classes=CLASSES, preprocessing=loose)
+    assert create_model(pretrained=path).preprocessing["mean"] == (0.4, 0.4, 0.4)
     bare = create_model("nets.py:net width=5", 3)
     bare.__class__ = type(bare).__mro__[1]  # as the user's own code makes it
     assert not isinstance(bare, VideoModel)
