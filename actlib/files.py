@@ -69,35 +69,39 @@ def atomic_path(path: str | Path, needed: int | None = None):
     The temporary name keeps the suffix, so that libraries which choose a format by it (matplotlib, PyAV) work. Raises
     DiskFull where the disk is, or `needed` bytes do not fit on it; no error of a library's own stands for that.
     """
-    path, name = Path(path), None
+    path = Path(path)
     if needed is not None and needed > (free := free_bytes(path)):
         raise DiskFull(path, needed, free)
-    try:
+    with naming_full_disk(path, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
         stem = os.fsencode(path.stem)[:100].decode(errors="ignore")  # a name may have 255 bytes
         handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
-        # mkstemp makes private files; give them the permissions a plain open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        yield Path(name)
-        os.replace(name, path)
-    except BaseException as error:
-        full = isinstance(error, Exception) and _says_full(error, path)
-        free = free_bytes(path) + (os.path.getsize(name) if name else 0) if full else 0
-        if name:
-            os.unlink(name)
-        if full:
-            raise DiskFull(path, needed, free) from error
+        try:
+            # mkstemp makes private files; give them the permissions a plain open() would have given.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)
+            with naming_full_disk(path, needed):  # asked while what was written still fills the disk
+                yield Path(name)
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: str | Path, needed: int | None = None, kinds: tuple = (RuntimeError,)):
+    """What a full disk makes of writing to `path` leaves as DiskFull, also where a library says so by an error of
+    `kinds`, as torch does. `needed`: the bytes that it takes, if that is known."""
+    try:
+        yield
+    except DiskFull:
         raise
-
-
-def _says_full(error: Exception, path: Path) -> bool:
-    """Whether a full disk is behind what a library raised; torch says so in words of its own."""
-    if isinstance(error, DiskFull):
-        return False
-    return getattr(error, "errno", None) in _NO_SPACE or (isinstance(error, RuntimeError) and free_bytes(path) < FULL)
+    except (OSError, *kinds) as error:
+        full = error.errno in _NO_SPACE if isinstance(error, OSError) else free_bytes(path) < FULL
+        if not full:
+            raise
+        raise DiskFull(path, needed, free_bytes(path)) from error
 
 
 def remove_temporaries(folder: str | Path) -> None:

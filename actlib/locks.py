@@ -142,8 +142,8 @@ def _in_words(path: Path) -> str:
     who = f"process {pid}" + (f" ({told['command']})" if pid == told.get("pid") and told.get("command") else "")
     where = "" if here else f" on {told['host']}"
     return (
-        f"{path.parent}: {who}{where} has been at work in this run folder since {told.get('since', 'just now')}. Wait "
-        f"for it, stop it (a notebook: shut down its kernel; else `kill {pid}`{where}), or use another run_dir"
+        f"{path.parent}: {who}{where} has been at work in this folder since {told.get('since', 'just now')}. Wait "
+        f"for it, stop it (a notebook: shut down its kernel; else `kill {pid}`{where}), or use another folder"
     )
 
 

@@ -40,7 +40,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path, started):
     with pytest.raises(Locked) as error:
         take(tmp_path / "run")
     message = str(error.value)
-    for words in (str(tmp_path / "run"), f"process {holder.pid} (", "since 20", f"`kill {holder.pid}`", "run_dir"):
+    for words in (str(tmp_path / "run"), f"process {holder.pid} (", "since 20", f"`kill {holder.pid}`", "another"):
         assert words in message
     take(tmp_path / "other").release()
     holder.kill()

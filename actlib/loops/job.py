@@ -20,7 +20,7 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.table import dataset_name
-from actlib.files import digest, write_with
+from actlib.files import digest, write_csv
 from actlib.loops.optim import learning_rates, steps_per_epoch
 from actlib.models import VideoModel
 from actlib.params import TrainingParams, VideoAccuracyParams
@@ -152,6 +152,5 @@ class Job(Evaluation):
             self.failures.update((subset, *each) for each in failures)
             rows = [(*key, count) for key, count in self.failures.most_common()]
             table = pd.DataFrame(rows, columns=["subset", "path", "reason", "clips"])
-            target = Path(self.p.run_dir) / "decode_failures.csv"
-            write_with(target, lambda temporary: table.to_csv(temporary, index=False))
+            write_csv(Path(self.p.run_dir) / "decode_failures.csv", table)
         return len(failures)

@@ -21,11 +21,11 @@ from actlib import locks
 from actlib.files import (  # fmt: skip
     FULL,
     DiskFull,
-    atomic_path,
     digest,
     project_root,
     read_mapping,
     remove_temporaries,
+    write_csv,
     write_json,
     write_text,
     write_with,
@@ -120,9 +120,7 @@ class RunFolder:
 
     def save_table(self, table, name: str) -> None:
         """Write a pandas table as the CSV file `name`; tables of a list, with the same columns, one below the other."""
-        with atomic_path(self.path(name)) as temporary:
-            for number, part in enumerate(table if isinstance(table, list) else [table]):
-                part.to_csv(temporary, index=False, mode="a", header=number == 0)
+        write_csv(self.path(name), table)
 
     def show(self, axes, name: str, table=None) -> None:
         """Save the figure of matplotlib `axes` as `name`.png and the table behind it as `name`.csv. The picture

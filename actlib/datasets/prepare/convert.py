@@ -10,11 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
+from actlib import locks
 from actlib.datasets.errors import DataError, reading
 from actlib.datasets.prepare.compute_flow import opencv
 from actlib.datasets.prepare.journal import Journal, fingerprint
@@ -29,7 +25,7 @@ from actlib.files import read_mapping, write_json
 from actlib.messages import cut
 
 JOURNAL = "converted.jsonl"  # the files in a folder of converted videos
-_OPTIONS, _PACKS, _LOCK = "storage.json", ".packs", ".lock"
+_OPTIONS, _PACKS = "storage.json", ".packs"
 _NUMBERS = ("num_frames", "width", "height", "disk")  # that the journal has of a video
 _SLOWEST = 5.0  # frames/s that a conversion is given time for, on top of the decoder's timeout
 _SAMPLES = 4  # videos, spread over the table, that are converted before the disk for the others is estimated
@@ -102,7 +98,10 @@ class Conversion(AbstractContextManager):
         self._packs = self._root / _PACKS
         self._writers: dict[str, lmdb_store.Writer] = {}
         with ExitStack() as stack:
-            self._lock(stack)
+            try:
+                stack.enter_context(locks.take(self._root))
+            except locks.Locked as error:
+                raise DataError(str(error)) from None
             if options.storage == "lmdb":
                 shutil.rmtree(self._packs, ignore_errors=True)  # of a run that was killed
                 self._packs.mkdir()
@@ -114,15 +113,6 @@ class Conversion(AbstractContextManager):
 
     def __exit__(self, *exception):
         self._open.close()
-
-    def _lock(self, stack: ExitStack) -> None:
-        """Keep other runs out of the folder; the lock ends with this process, however it ends."""
-        file = stack.enter_context((self._root / _LOCK).open("w"))
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"{self._root}: another run is converting into this folder; wait for it") from None
 
     def _key(self, job: Job) -> str:
         """A target's name in the journal: relative, so that the folder can move."""

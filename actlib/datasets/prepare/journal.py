@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from actlib.files import parse_json
+from actlib.files import naming_full_disk, parse_json
 
 
 class Journal:
@@ -30,7 +30,7 @@ class Journal:
         self.entries[entry[self._key]] = entry
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
+            with naming_full_disk(self._path), self._path.open("a", encoding="utf-8") as file:
                 # The line break comes first: the line before may have been cut off.
                 file.write("\n" + json.dumps(entry))
 

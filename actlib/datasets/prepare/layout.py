@@ -11,6 +11,7 @@ from pathlib import Path
 
 from actlib.datasets.video import lmdb_store
 from actlib.datasets.vocabulary import FRAME_NAMES, STORAGES, VIDEO_BACKENDS
+from actlib.files import naming_full_disk
 from actlib.messages import is_utf8, printable
 
 # What each storage is made by: another value makes other files.
@@ -131,10 +132,11 @@ def written_whole(target: str | Path, *, folder: bool = False) -> Iterator[Path]
     partial = _partial(target)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if folder:
-            partial.mkdir()
-        yield partial
-        os.replace(partial, target)
+        with naming_full_disk(target):
+            if folder:
+                partial.mkdir()
+            yield partial
+            os.replace(partial, target)
     except BaseException:
         remove_partial(target)
         raise

@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from actlib.datasets.errors import DataError, VideoError
+from actlib.files import DiskFull
 
 # Errors that the next video would meet as well: a full disk, a folder that may not be written to.
 _STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -190,8 +191,9 @@ def _serve(module: str, function: str, backend: str):
         except VideoError as error:
             answer = {"reason": error.reason}
         except Exception as error:
-            stop = isinstance(error, DataError) or getattr(error, "errno", None) in _STOPPING
-            text = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            told = isinstance(error, DataError | DiskFull)
+            stop = told or getattr(error, "errno", None) in _STOPPING
+            text = str(error) if told else f"{type(error).__name__}: {error}"
             answer = {"stop" if stop else "reason": text}
         print(json.dumps(answer), file=answers, flush=True)
 

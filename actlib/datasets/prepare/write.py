@@ -20,7 +20,7 @@ from actlib.datasets.prepare.compute_flow import write_flow
 from actlib.datasets.prepare.decode import stored_frames
 from actlib.datasets.prepare.layout import Job, StorageOptions, file_sizes, remove, written_whole
 from actlib.datasets.video.reader import probe
-from actlib.files import write_text
+from actlib.files import naming_full_disk, write_text
 
 _BLOCK = 4096  # bytes; files and LMDB's values take whole ones
 _DEFAULT_FPS = 25  # of an mp4 whose source, a folder of frames, does not tell; the table's fps stays unknown
@@ -89,7 +89,7 @@ def _write_frames(job: Job, options: StorageOptions) -> None:
 def _write_pack(job: Job, options: StorageOptions, pack: Path) -> dict:
     """The video's JPEGs, pickled one after another."""
     disk = 0
-    with pack.open("wb") as file:
+    with naming_full_disk(pack), pack.open("wb") as file:
         for image in stored_frames(job, options):
             data = _jpeg(image, options.jpeg_quality)
             pickle.dump(data, file)

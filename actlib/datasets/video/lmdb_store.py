@@ -19,7 +19,7 @@ import numpy as np
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.info import VideoInfo, check_range, distinct_frames, stacked
 from actlib.datasets.video.numbered_pictures import decode_pictures
-from actlib.files import parse_json
+from actlib.files import naming_full_disk, parse_json
 from actlib.messages import shown
 
 MAX_ID = 511 - 10  # bytes of a video's id: LMDB's own limit of a key, less a frame's number
@@ -105,25 +105,29 @@ class Writer(AbstractContextManager):
     def add(self, video_id: str, info: VideoInfo, frames: Iterable[bytes]) -> None:
         """Write a video, its frames as JPEGs in order; one that is there under the same id is replaced.
 
-        Raises DataError for an id that is too long for a key and where the disk is full, ValueError when there are not
-        `info.num_frames` frames.
+        Raises DataError for an id that is too long for a key, DiskFull, ValueError when there are not `info.num_frames`
+        frames.
         """
         if len(video_id.encode()) > MAX_ID:
             raise DataError(f"video_id {shown(video_id)} is too long for an LMDB file ({MAX_ID} bytes at most)")
-        frames = list(frames)
+        frames, lmdb = list(frames), _lmdb()
         if len(frames) != info.num_frames:
             raise ValueError(f"{video_id}: {len(frames)} frames, but num_frames is {info.num_frames}")
         while True:
             try:
-                with self._env.begin(write=True) as transaction:
-                    for index, data in enumerate(frames):
-                        transaction.put(_key(video_id, index), data)
-                    transaction.put(video_id.encode(), json.dumps(asdict(info)).encode())
+                with naming_full_disk(self._env.path(), kinds=(lmdb.Error,)):
+                    self._put(video_id, info, frames)
                 return
-            except _lmdb().MapFullError:
+            except lmdb.MapFullError:
                 self._env.set_mapsize(2 * self._env.info()["map_size"])
-            except _lmdb().Error as error:
+            except lmdb.Error as error:
                 raise DataError(f"{self._env.path()}: {video_id} cannot be written: {error}") from None
+
+    def _put(self, video_id: str, info: VideoInfo, frames: list[bytes]) -> None:
+        with self._env.begin(write=True) as transaction:
+            for index, data in enumerate(frames):
+                transaction.put(_key(video_id, index), data)
+            transaction.put(video_id.encode(), json.dumps(asdict(info)).encode())
 
     def info(self, video_id: str) -> VideoInfo | None:
         """The record of a video; None if it is not there, or damaged."""

@@ -1,5 +1,6 @@
 """Converting whole tables: what is done stays done, also after a kill; what cannot be done is named; the disk."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from actlib.datasets.prepare.layout import StorageOptions, stored_bytes
 from actlib.datasets.prepare.measure import measure_storages
 from actlib.datasets.table import COLUMNS, read_table, write_table
 from actlib.datasets.video.reader import installed_backends, read_frames
+from actlib.files import DiskFull
 
 SCRIPT = """
 import sys
@@ -128,8 +130,35 @@ def test_lmdb_and_the_estimate(table, tmp_path):
     assert 0.6 < estimate.needed * 11 / written < 1.2  # LMDB does not fill every block
     assert "1 more videos will take 0.1 MB, by 11 converted ones" in str(estimate)
 
-    with Conversion(read_table(table), options), pytest.raises(DataError, match="another run is converting"):
-        Conversion(read_table(table), options).__enter__()
+    with Conversion(read_table(table), options):
+        script = SCRIPT.replace("short_side=0", "short_side=64")
+        command = [sys.executable, "-c", script, "lmdb", str(table), str(root)]
+        another = subprocess.run(command, capture_output=True, text=True)
+    assert another.returncode and f"DataError: {root}: process {os.getpid()} (" in another.stderr
+    assert "has been at work in this folder since" in another.stderr
+
+
+@pytest.mark.parametrize("storage", ["short_gop", "frames", "lmdb", "flow"])
+def test_a_disk_that_fills_up_is_no_fault_of_the_videos(table, tmp_path, small_disk, storage):
+    """What fits stays, nothing is put into quarantine, and with room made the same call converts the rest."""
+    disk = small_disk(20_000_000)
+    options = StorageOptions(storage, disk / "out", short_side=64)
+    sound = read_table(table)[:10]
+    with Conversion(sound, options) as conversion:
+        conversion.run(1, 20.0, None, None)
+        everything = sum(each["disk"] for each in conversion.results.values())
+    shutil.rmtree(disk / "out")
+    filler = disk / "filler"
+    filler.write_bytes(b"x" * (20_000_000 - 2 * everything // 3 - 50_000 * (storage == "lmdb")))
+    with Conversion(sound, options) as conversion:
+        conversion._check_disk = lambda tell: None  # as if another program took the room meanwhile
+        with pytest.raises((DataError, DiskFull), match=f"{disk}/out/.*: the disk is full.*make room"):
+            conversion.run(1, 20.0, None, None)
+        done = len(conversion.results)
+    filler.unlink()
+    converted, quarantine = convert(sound, options, workers=1)
+    assert done < 10 and len(converted) == 10 and quarantine.empty
+    assert not [each for each in (disk / "out").rglob("*.partial")]
 
 
 def test_a_disk_that_is_too_small(table, tmp_path, monkeypatch):
