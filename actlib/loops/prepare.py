@@ -271,7 +271,7 @@ def evaluation_network(
     """
     if model is None:
         model = create_model(p.model or None, pretrained=p.checkpoint)
-        if model.preprocessing is None:
+        if not {"mean", "std"} <= set(model.preprocessing or {}):
             raise CheckpointError(
                 f"{p.checkpoint}: nothing tells the mean and std of its clips; `python -m actlib weights convert "
                 f"{p.checkpoint} OUT.pt` with --mean, --std and what else differs writes a checkpoint that does"

@@ -17,6 +17,7 @@ from actlib.compute.execution import Execution
 from actlib.files import DiskFull, put_aside, remove_temporaries
 from actlib.loops.job import Job, random_states
 from actlib.loops.optim import rate, rate_factor, set_rates
+from actlib.messages import PROBLEMS_SHOWN, shown
 from actlib.models import VideoModel, WeightsError
 from actlib.models.weights.checkpoint import CheckpointError, network_content, read_checkpoint, save_checkpoint
 from actlib.models.weights.file import WeightsFile
@@ -59,7 +60,7 @@ def require_same(p: TrainingParams, classes: list[str], last: WeightsFile) -> No
     if "frozen_bn" in theirs:  # as it was called before
         theirs["batch_norm"] = "frozen_layers" if theirs["frozen_bn"] else "tuned"
     differ = [
-        f"{name} is {mine[name]!r}, was {value!r}"
+        f"{name} is {shown(mine[name])}, was {shown(value)}"
         for name, value in theirs.items()
         if name in mine and name not in FREE_ON_RESUME and mine[name] != value
     ]
@@ -70,7 +71,7 @@ def require_same(p: TrainingParams, classes: list[str], last: WeightsFile) -> No
         differ.append(f"epochs is {p.epochs}, and {done} are done")
     if differ:
         raise CheckpointError(
-            f"{last.path} is of a run with other parameters: {'; '.join(differ)}. "
+            f"{last.path} is of a run with other parameters: {'; '.join(differ[:PROBLEMS_SHOWN])}. "
             "Use another run_dir, or resume: never to start again here (the old checkpoints are kept aside)"
         )
 
@@ -96,7 +97,11 @@ def load_state(model: VideoModel, last: WeightsFile) -> None:
 def pick_up(job: Job, last: WeightsFile) -> None:
     """Put optimiser, schedule, history and random states of `last` into `job`; its network is loaded already."""
     content, p = last.content, job.p
-    job.optimizer.load_state_dict(content["optimizer"])
+    try:
+        job.optimizer.load_state_dict(content["optimizer"])
+    except (ValueError, KeyError, RuntimeError) as error:
+        reason = f"its optimiser's state does not fit this run's parameters ({error})"
+        raise CheckpointError(f"{last.path}: {reason}; resume: never starts again here") from error
     state = content["schedule"]
     if "step_count" in state:  # as it was written before torch's schedules were used
         job.schedule.last_epoch = state["step_count"]
