@@ -8,14 +8,15 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import papermill
 import pytest
 import yaml
-from conftest import ROOT
 
 from actlib.params import NOTEBOOKS
 
+ROOT = Path(__file__).resolve().parents[1]
 SMALLEST = {
     "01_data_prep": {"training_videos": 3, "validation_videos": 2},
     "02_train": {

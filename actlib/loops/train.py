@@ -44,7 +44,7 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     TrainingError when the loss is no longer finite, DiskFull when a checkpoint does not fit, and the last good one
     stays; `locks.Locked` while another process is at work in the folder.
     """
-    with locks.take(job.p.run_dir):
+    with workers_in_words(), locks.take(job.p.run_dir):  # a dead worker is noticed anywhere, by a signal
         resume.begin(job)
         yield from list(job.history)
         for epoch in range(len(job.history), job.p.epochs):
@@ -61,7 +61,6 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
             yield row
 
 
-@workers_in_words()
 def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
     p, sizes = job.p, job.batches.sizes
     within = job.within or {"batches": 0, "totals": torch.zeros(3), "clips": 0, "replaced": 0}
