@@ -106,7 +106,7 @@ def test_a_batch_that_is_killed_and_started_again_has_one_kernel(project, batche
     (project / "outputs" / "b" / "a" / "log.txt").unlink()
     again = batches(path, *mode)
     wait_for(lambda: "sleeping" in log_of(project))
-    again.send_signal(signal.SIGINT)
+    again.send_signal(signal.SIGTERM)
     assert again.wait(60) == 130 and not at_work(project)
 
 
