@@ -10,7 +10,7 @@ import yaml
 from actlib.files import atomic_path, write_json
 from actlib.progress import progress
 
-# Who may know whom; files.py, locks.py, messages.py and progress.py are for everybody and know nobody.
+# Who may know whom; the modules of EVERYBODY are for all of them, and know nobody.
 MAY_KNOW = {
     "models": set(),
     "datasets": set(),
@@ -22,12 +22,13 @@ MAY_KNOW = {
     "files": set(),
     "locks": set(),
     "messages": set(),
+    "notebook_errors": set(),
     "progress": set(),
     "weights_commands": {"compute", "models"},
     "__main__": {"params", "runs", "weights_commands"},
     "__init__": {"models"},
 }
-EVERYBODY = {"files", "locks", "messages", "progress"}
+EVERYBODY = {"files", "locks", "messages", "notebook_errors", "progress"}
 
 
 def imports_of(root) -> dict[str, set[str]]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from actlib.compute.vocabulary import CHOSEN, MEMORY_FORMATS, PRECISIONS
 from actlib.files import project_root
 from actlib.messages import PROBLEMS_SHOWN, did_you_mean, shown
+from actlib.notebook_errors import tell_in_words
 from actlib.params.injected import injected_values
 from actlib.params.yaml_files import ParamsError, dump_yaml, load_yaml, shorter
 
@@ -96,6 +97,7 @@ class Params(Checked):
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
         """The parameters that stand in a notebook's `globals()`, whether from its cell, papermill or a person. A name
         that papermill put there, and that the notebook does not have, is refused as everywhere."""
+        tell_in_words()
         values = {name: namespace[name] for name in cls.model_fields if name in namespace}
         return cls.build(values | injected_values(namespace), "this notebook")
 

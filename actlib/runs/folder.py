@@ -31,6 +31,7 @@ from actlib.files import (  # fmt: skip
     write_with,
     zip_digest,
 )
+from actlib.notebook_errors import tell_in_words
 from actlib.params import Params
 from actlib.progress import progress
 from actlib.runs.ours import require_free
@@ -74,6 +75,7 @@ class RunFolder:
         where another process is at work in the folder, ParamsError for a folder
         that cannot be a run's (see `ours`), and DiskFull.
         """
+        tell_in_words()
         os.chdir(project_root())
         require_free(p)
         run = cls(p.run_dir)
