@@ -33,6 +33,7 @@ from torch.utils._pytree import tree_leaves
 from actlib.models import VideoModel, create_from_spec
 
 KINDS = ("conv", "linear", "attention", "pooling", "norm", "elementwise", "uncounted")
+MACS = KINDS[:3]
 LINEAR = {"mm", "addmm"}
 NORMS = {"native_batch_norm", "native_layer_norm", "native_group_norm", "rms_norm", "batch_norm_with_update"}
 WINDOW_POOLS = {"max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"}
@@ -87,7 +88,7 @@ class Step(NamedTuple):
     work: int
 
 
-class _Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):
     """Notes a Step for every executed operation, after taking apart what is composed of others.
 
     Left out is what computes nothing: views (every output shares an input's memory and is not written to) and
@@ -177,7 +178,7 @@ def _empty_twin(tensor: torch.Tensor) -> torch.Tensor:
 def executed_steps(model: nn.Module, input_shape: tuple[int, ...]) -> list[Step]:
     """Every operation of the forward pass in evaluation mode of one clip of `input_shape`, (C, T, H, W), in order."""
     shadow, clip = without_storage(model, 1, *input_shape)
-    with torch.no_grad(), _Recorder() as recorder:
+    with torch.no_grad(), Recorder() as recorder:
         shadow.eval()(clip)
     return recorder.steps
 
