@@ -156,8 +156,10 @@ class RunFolder:
         checkpoint), to which a digest of a zip's content is added. Where one of them is missing, or a zip another, the
         run is no longer done. Raises FileNotFoundError for one that is not there.
         """
-        kept = files and {name: {**told, "digest": zip_digest(self.path(name))} for name, told in files.items()}
-        given = {"model": model, "numbers": numbers, "files": kept}
+        for name in files or ():
+            digest = zip_digest(self.path(name))
+            files = files | ({name: files[name] | {"digest": digest}} if digest else {})
+        given = {"model": model, "numbers": numbers, "files": files}
         result = {"kind": kind, **{name: value for name, value in given.items() if value is not None}, **more}
         write_json(self.path("result.json"), result)
         self.set_status("done")
@@ -171,8 +173,9 @@ class RunFolder:
         if self.read("status.json").get("state") != "done" or not result:
             return False
         try:
-            return all(told["digest"] == zip_digest(self.path(name)) for name, told in result.get("files", {}).items())
-        except (AttributeError, KeyError, TypeError, OSError, zipfile.BadZipFile):
+            files = result.get("files", {}).items()
+            return all(told.get("digest", "") == zip_digest(self.path(name)) for name, told in files)
+        except (AttributeError, TypeError, OSError, zipfile.BadZipFile):
             return False
 
     def remove_temporaries(self) -> None:
