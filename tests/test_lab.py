@@ -101,9 +101,12 @@ def test_the_costs_follow_what_is_picked(page, lab, tmp_path):
     page.locator(".actlib-frames input").press("Enter")
     page.wait_for_function("before => document.querySelector('.actlib-table tbody tr').innerText != before", arg=before)
     page.wait_for_function("before => document.querySelector('img.actlib-image').src != before", arg=picture)
-    page.locator(".actlib-picked select").select_option(["resnet10", "c3d", "i3d_r50"])
-    page.wait_for_selector(".actlib-table td:text-is('i3d_r50')", timeout=60_000)
-    page.locator(".actlib-typed textarea").fill("resnet18 shortcut=C")
+    for name in ("resnet34", "i3d_r50"):
+        page.locator(".actlib-find input").fill(name)
+        page.locator(".actlib-find input").press("Enter")
+        page.wait_for_selector(f".actlib-table td:text-is('{name}')", timeout=60_000)
+    assert page.locator(".actlib-find input").input_value() == ""
+    page.locator(".actlib-typed textarea").fill("c3d\ni3d_r50\nresnet18\nresnet18 shortcut=C")
     page.locator(".actlib-typed textarea").blur()
     page.wait_for_selector(".actlib-message:has-text('use one of A, B')", timeout=60_000)
     page.screenshot(path=tmp_path / "explorer.png")

@@ -256,7 +256,8 @@ class _Executor:
     def look_at(self, each: _Running) -> Outcome | None:
         """Read on in the run's log; what became of it once its process has ended, else None."""
         code = each.poll()
-        with open(each.folder.path("log.txt"), "rb") as log:
+        said = b""
+        with contextlib.suppress(OSError), open(each.folder.path("log.txt"), "rb") as log:
             log.seek(each.read)
             said = log.read()
         whole = said[: said.rfind(b"\n") + 1]
@@ -303,7 +304,7 @@ def _why_failed(run: RunFolder, code: int) -> str:
         return "the notebook ended without run.finish(…): no result.json, or a file that it names is not there"
     if free_bytes(run.folder) < FULL:
         return str(DiskFull(run.folder, None, free_bytes(run.folder)))
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return f"papermill ended with code {code}: {lines[-1] if lines else 'it said nothing'}"
 
 

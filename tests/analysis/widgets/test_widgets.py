@@ -34,23 +34,28 @@ def test_the_explorer_follows_its_controls(monkeypatch):
     count = networks.describe_model
     monkeypatch.setattr(networks, "describe_model", lambda *asked: calls.append(asked) or count(*asked))
     explorer = NetworkExplorer(["resnet10", TINY], 4, 32, 5, interactive=True)
-    assert explorer.picked.value == ("resnet10",) and explorer.typed.value == TINY
+    assert explorer.typed.value == f"resnet10\n{TINY}"
     assert TINY in explorer.table.value and explorer.message.value == ""
     first = bytes(explorer.image.value)
     assert first.startswith(b"\x89PNG") and len(calls) == 2
 
-    explorer.picked.value = ("resnet10", "tam_resnet18")  # built for the frames chosen
+    assert "norm_m" in explorer.table.value and "attention_gmacs" not in explorer.table.value  # none of them has it
+
+    explorer.find.value = "tam_resnet18"  # built for the frames chosen
     assert "tam_resnet18 num_frames=4" in explorer.table.value and bytes(explorer.image.value) != first
     assert len(calls) == 3, "what is counted already is not counted again"
     explorer.frames.value = 8
     assert calls[-1][2] == (8, 32, 32) and "tam_resnet18" in explorer.table.value
 
+    assert explorer.find.value == "" and explorer.typed.value == f"resnet10\n{TINY}\ntam_resnet18"
     explorer.typed.value = "resnet18 shortcut=C\nresnet99"
     assert "resnet18 shortcut=C: " in explorer.message.value and "use one of A, B" in explorer.message.value
     assert "unknown model" in explorer.message.value and "Traceback" not in explorer.message.value
-    explorer.picked.value, explorer.typed.value = (), ""
+    explorer.find.value = "tam"  # of no network the whole name
+    assert explorer.typed.value == "resnet18 shortcut=C\nresnet99"
+    explorer.typed.value = ""
     assert explorer.message.value == "choose a network" and explorer.image.layout.display == "none"
-    assert "actlib-picked" in explorer.picked._dom_classes
+    assert "actlib-find" in explorer.find._dom_classes
 
 
 def test_the_explorer_without_a_screen_shows_its_first_choice(monkeypatch):
