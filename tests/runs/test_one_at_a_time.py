@@ -92,7 +92,7 @@ def test_of_two_batches_on_one_file_one_runs(project, batches, mode):
 def test_a_batch_that_is_killed_and_started_again_has_one_kernel(project, batches, mode):
     path = batch_of(project, [SLEEP, {"name": "b"}])
     first = batches(path, *mode)
-    wait_for(lambda: (project / "outputs" / "b" / "a" / "log.txt").exists())  # its kernel starts
+    wait_for(lambda: len(at_work(project)) > 1)  # papermill is there, and its kernel starts
     first.kill()
     first.wait()
     said = batches(path, *mode).communicate(timeout=120)[0]
