@@ -24,6 +24,7 @@ from actlib.messages import kind_of, listed
 _TEMPORARY = ".part-"  # what the temporary names begin with; hidden, so that nobody takes one for a video or a list
 FULL = 4096  # bytes: with less, a disk takes no file more
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_KEPT = "What stood there before is whole"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _NUL = "line {}: holds a NUL character: no text, or UTF-16 without its mark; save it as UTF-8"
 # Escapes in a JSON text: of a backslash and of whole surrogate pairs, and the bad ones.
@@ -37,7 +38,7 @@ class DiskFull(OSError):
     """A file that does not fit on its disk. The message names it, what it takes (None: nobody knows) and what is free;
     what stood in its place before is whole."""
 
-    def __init__(self, path: str | Path, takes: int | None, free: int, kept: str = "What stood there before is whole"):
+    def __init__(self, path: str | Path, takes: int | None, free: int, kept: str = _KEPT):
         what = "it does not fit" if takes is None else f"its {in_bytes(takes)} do not fit"
         super().__init__(
             f"{path}: the disk is full: {what} into the {in_bytes(free)} that are free. {kept}; make room, and the "
@@ -90,9 +91,9 @@ def atomic_path(path: str | Path, needed: int | None = None):
 
 
 @contextmanager
-def naming_full_disk(path: str | Path, needed: int | None = None, kinds: tuple = (RuntimeError,)):
+def naming_full_disk(path: str | Path, needed: int | None = None, kinds: tuple = (RuntimeError,), kept: str = _KEPT):
     """What a full disk makes of writing to `path` leaves as DiskFull, also where a library says so by an error of
-    `kinds`, as torch does. `needed`: the bytes that it takes, if that is known."""
+    `kinds`, as torch does. `needed`: the bytes that it takes, if that is known. `kept`: as for DiskFull."""
     try:
         yield
     except DiskFull:
@@ -101,7 +102,7 @@ def naming_full_disk(path: str | Path, needed: int | None = None, kinds: tuple =
         full = error.errno in _NO_SPACE if isinstance(error, OSError) else free_bytes(path) < FULL
         if not full:
             raise
-        raise DiskFull(path, needed, free_bytes(path)) from error
+        raise DiskFull(path, needed, free_bytes(path), kept) from error
 
 
 def remove_temporaries(folder: str | Path) -> None:

@@ -2,8 +2,8 @@
 
 The lock is held on the open file `.lock` in the folder, so it ends with the process, however that ends; its content
 says who holds it. A process that starts another to do the work there gives it the lock's `token` in the environment
-(TOKEN): whoever has it joins, and the folder stays locked until the last one is gone. Here nobody knows anybody else of
-the package but `messages`; everybody may use it.
+(TOKEN): whoever has it joins, and the folder stays locked until the last one is gone. This module knows nobody else of
+the package; everybody may use it.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Lock:
     @property
     def files(self) -> tuple[int, ...]:
         """What a new process must be passed (`pass_fds` of subprocess) to keep the folder locked with this one."""
-        return (self.file,) if self.file >= 0 else ()
+        return () if fcntl is None else (self.file,)
 
     def release(self) -> None:
         """Give the folder back, once as often as it was taken here."""
@@ -75,7 +75,7 @@ def take(folder: str | Path) -> Lock:
         if held is not None and _is_at(held.file, path):
             held.users += 1
             return held
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             token = _lock(file, path)
             if not _is_at(file, path):  # the folder was renamed meanwhile, its lock with it

@@ -18,15 +18,19 @@ _short.maxlevel, _short.maxlist, _short.maxtuple, _short.maxdict, _short.maxset 
 _short.maxstring = _short.maxother = 120
 
 
+def shorter(text: str, most: int = 1000) -> str:
+    """`text`, of a long one the beginning."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def shown(value) -> str:
     """A value as Python writes it, cut where it is long or deep: no message is longer than a screen."""
     text = _short.repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return shorter(text, 200)
 
 
 def printable(text: str) -> str:
-    """`text` as any file and screen takes it. A file's name need not be UTF-8: its bytes that are not come as `\\xe9`.
-    """
+    """`text` as any file and screen takes it. A file's name need not be UTF-8: its bytes that are not come as `\\xe9`."""
     if text.isascii():
         return text
     try:
@@ -42,8 +46,7 @@ def is_utf8(text: str) -> bool:
 
 def cut(text: str, most: int = _LINE) -> str:
     """`text` in one line of about `most` characters, as any screen takes it."""
-    text = text if len(text) <= most else f"{text[:most]}…"
-    return printable(text).replace("\r", "\\r").replace("\n", "\\n")
+    return printable(shorter(text, most)).replace("\r", "\\r").replace("\n", "\\n")
 
 
 def near_names(wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6) -> list[str]:
@@ -53,9 +56,7 @@ def near_names(wrong: str, names: Iterable[str], count: int = 3, cutoff: float =
     return difflib.get_close_matches(wrong, list(islice(names, _NAMES_SEARCHED)), n=count, cutoff=cutoff)
 
 
-def did_you_mean(
-    wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6, *, quote: bool = False
-) -> str:
+def did_you_mean(wrong: str, names: Iterable[str], count: int = 3, cutoff: float = 0.6, *, quote: bool = False) -> str:
     """`; did you mean a or b?` with the nearest of `names`; empty where none is like it. `quote`: each as Python
     writes it."""
     near = [shown(each) if quote else cut(each, _NAME) for each in near_names(wrong, names, count, cutoff)]

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actlib.compute.vocabulary import CHOSEN, MEMORY_FORMATS, PRECISIONS
 from actlib.files import project_root
-from actlib.messages import PROBLEMS_SHOWN, did_you_mean, shown
+from actlib.messages import PROBLEMS_SHOWN, did_you_mean, shorter, shown
 from actlib.notebook_errors import tell_in_words
 from actlib.params.injected import injected_values
-from actlib.params.yaml_files import ParamsError, dump_yaml, load_yaml, shorter
+from actlib.params.yaml_files import ParamsError, dump_yaml, load_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]

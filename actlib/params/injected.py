@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from actlib.files import read_text
 from actlib.params.yaml_files import load_yaml
 
 _COMMENT = "# Parameters\n"  # how papermill's cell begins
@@ -28,8 +29,7 @@ def injected_values(namespace: dict[str, Any]) -> dict[str, Any]:
     found = {name: namespace[name] for name in names if name in namespace}
     for file in _files() if names else ():
         as_1_2 = load_yaml(file)
-        with open(file, encoding="utf-8-sig") as text:
-            as_1_1 = yaml.safe_load(text) or {}
+        as_1_1 = yaml.safe_load(read_text(file)) or {}
         taken = {name for name in as_1_2 if name in found and found[name] == as_1_1.get(name)}
         found |= {name: as_1_2[name] for name in taken}
     return found

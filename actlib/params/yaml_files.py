@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from actlib.files import read_text
-from actlib.messages import did_you_mean, kind_of, shown
+from actlib.messages import did_you_mean, kind_of, shorter, shown
 
 MOST_BYTES = 4_000_000
 MOST_VALUES = 1_000_000  # once every alias stands for what it names
@@ -136,11 +136,6 @@ def _require_small(node: yaml.Node, known: dict[int, int]) -> int:
         line = node.start_mark.line + 1
         raise ParamsError(f"line {line}: aliases (*name) make more than {MOST_VALUES:,} values of it; write them out")
     return known[id(node)]
-
-
-def shorter(text: str, most: int = 1000) -> str:
-    """`text`, of a long one the beginning."""
-    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def dump_yaml(values: dict[str, Any]) -> str:

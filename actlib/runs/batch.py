@@ -32,10 +32,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from actlib.files import digest
-from actlib.messages import listed, problems_in_words, shown
+from actlib.messages import listed, problems_in_words, shorter, shown
 from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
 from actlib.params.base import Checked
-from actlib.params.yaml_files import shorter
 from actlib.runs.ours import occupied, reserved
 
 NAME = re.compile(r"(?!\.+$)[\w.-]{1,100}")

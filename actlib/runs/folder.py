@@ -72,8 +72,8 @@ class RunFolder:
         finds the same files from JupyterLab and from papermill) and write parameters, environment and status.
 
         Inside a notebook, a cell that raises sets the status to failed with the error's words. Raises `locks.Locked`
-        where another process is at work in the folder, ParamsError for a folder
-        that cannot be a run's (see `ours`), and DiskFull.
+        where another process is at work in the folder, ParamsError for a folder that cannot be a run's (see `ours`),
+        and DiskFull.
         """
         tell_in_words()
         os.chdir(project_root())

@@ -5,7 +5,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from actlib.files import put_aside
+from actlib.files import put_aside, text_coding
 from actlib.locks import NAME
 from actlib.params import Params, ParamsError
 
@@ -49,7 +49,7 @@ def _folders_of_videos(table: Path) -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def _folders_in(table: Path, mtime: int) -> frozenset[str]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    with table.open(encoding=text_coding(table), newline="") as file:
         rows = csv.reader(file)
         at = next(rows, []).index("path")
         own = {os.path.dirname(row[at]) for row in rows if len(row) > at}
@@ -59,7 +59,7 @@ def _folders_in(table: Path, mtime: int) -> frozenset[str]:
 
 def require_ours(folder: Path) -> None:
     """Raise RuntimeError for a folder with something in it that is no run folder."""
-    if folder.is_dir() and any(each.name != NAME for each in folder.iterdir()) and not is_ours(folder):
+    if _holds_something(folder) and not any((folder / name).is_file() for name in MARKS):
         raise RuntimeError(
             f"{folder}: holds files, and is no run folder (neither {' nor '.join(MARKS)} is in it): nothing was moved. "
             "Give the step another name, or the batch another run_dir"
@@ -68,15 +68,15 @@ def require_ours(folder: Path) -> None:
         raise RuntimeError(f"{folder}: a file stands where the run folder belongs; give the step another name")
 
 
-def is_ours(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in MARKS)
-
-
 def clear(folder: Path) -> Path | None:
     """Put a run folder aside where anything is in it. Returns where it is now. Raises RuntimeError, as above."""
     require_ours(folder)
-    if not folder.exists() or not any(each.name != NAME for each in folder.iterdir()):
+    if not _holds_something(folder):
         return None
     aside = put_aside(folder)
     (aside / NAME).unlink(missing_ok=True)  # nobody works there
     return aside
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(each.name != NAME for each in folder.iterdir())

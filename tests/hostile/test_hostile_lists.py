@@ -53,12 +53,16 @@ def read(made):
     return content(read_annotations(made[0], made[1]))
 
 
-@pytest.mark.seeds(20, 600)
-def test_a_list_in_another_coding(judge, tmp_path, seed):
+def one_of(tmp_path, seed):
+    """(random numbers, the lists of a data set, what they say, one of their files to be spoilt)."""
     rng = random.Random(seed)
     made = make(NAMES[seed % len(NAMES)], tmp_path / "lists")
-    unspoilt = read(made)
-    path = rng.choice(sorted(tmp_path.glob("lists/*.*")))
+    return rng, made, read(made), rng.choice(sorted(tmp_path.glob("lists/*.*")))
+
+
+@pytest.mark.seeds(20, 600)
+def test_a_list_in_another_coding(judge, tmp_path, seed):
+    rng, made, unspoilt, path = one_of(tmp_path, seed)
     how = spoil_text(path, rng)
     names = [path.name]
     if how in ("utf-16-le", "utf-32"):  # then a JSON is not even known as a list, nor a CSV by its columns
@@ -68,10 +72,7 @@ def test_a_list_in_another_coding(judge, tmp_path, seed):
 
 @pytest.mark.seeds(20, 600)
 def test_a_line_that_is_none_of_the_list(judge, tmp_path, seed):
-    rng = random.Random(seed)
-    made = make(NAMES[seed % len(NAMES)], tmp_path / "lists")
-    unspoilt = read(made)
-    path = rng.choice(sorted(tmp_path.glob("lists/*.*")))
+    rng, made, unspoilt, path = one_of(tmp_path, seed)
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
     odd = ['"', "x" * 100_000, "1 " * 50_000 + "x", "²", "\x01\x02", "../../../etc/passwd 1", "[" * 30_000]

@@ -5,7 +5,6 @@ last change), so that the rest is asked for only of the same content. `torch.hub
 for ever, and takes half a file without a checksum for whole.
 """
 
-import errno
 import hashlib
 import http.client
 import os
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actlib import locks
-from actlib.files import DiskFull, free_bytes, read_mapping, write_json
+from actlib.files import DiskFull, free_bytes, naming_full_disk, read_mapping, write_json
 from actlib.models.weights.archive import HEAD, what_it_is
 from actlib.models.weights.fields import CheckpointError
 from actlib.models.weights.file import DamagedFileError, WeightsError, read_weights
@@ -175,13 +174,9 @@ def _connect(url: str, part: Path, target: Path) -> None:
             out.truncate(done)
             write_json(part / "origin.json", vars(found))
             total = -(-(found.size - done) // CHUNK) if found.size else None
-            try:
+            with naming_full_disk(target, found.size or None, kinds=(), kept="What came is kept"):
                 for _ in progress(_megabytes(answer, out, url), total=total, desc=f"{target.name}, MB"):
                     pass
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise DiskFull(target, found.size or None, free_bytes(part), "What came is kept") from error
-                raise
         if found.size and (came := _length(part)) != found.size:
             raise _BrokenOff(f"{came:,} of {found.size:,} bytes came")
 
