@@ -30,7 +30,7 @@ def shown(value) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` as any file and screen takes it. A file's name need not be UTF-8: its bytes that are not come as `\\xe9`."""
+    """`text` as any file and screen takes it. A file's name need not be UTF-8: those that aren't come as `\\xe9`."""
     if text.isascii():
         return text
     try:
