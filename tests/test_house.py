@@ -19,6 +19,7 @@ MAY_KNOW = {
     "loops": {"params", "models", "datasets", "compute", "analysis"},  # of analysis its type for scores, see below
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
+    "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
     "files": set(),
     "locks": set(),
     "messages": set(),

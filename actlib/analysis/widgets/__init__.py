@@ -2,7 +2,11 @@
 
 import importlib
 
-_HOMES = {"LiveCurves": "live", "describe_row": "live", "NetworkExplorer": "networks"}
+_HOMES = {
+    "Guess": "guess",
+    "LiveCurves": "live", "describe_row": "live",
+    "NetworkExplorer": "networks",
+}  # fmt: skip
 __all__ = sorted(_HOMES)
 
 

@@ -3,7 +3,7 @@
 import matplotlib
 
 from actlib.analysis.costs import networks
-from actlib.analysis.widgets import LiveCurves, NetworkExplorer
+from actlib.analysis.widgets import Guess, LiveCurves, NetworkExplorer
 
 matplotlib.use("Agg")
 TINY = "resnet10 widen_factor=0.0625"
@@ -63,3 +63,24 @@ def test_the_explorer_without_a_screen_shows_its_first_choice(monkeypatch):
     monkeypatch.setattr("IPython.display.display", shown.append)
     NetworkExplorer([TINY], 4, 32, 5, interactive=False)
     assert [type(each).__name__ for each in shown] == ["HTML", "Image"] and TINY in shown[0].data
+
+
+def test_a_guess_stands_beside_the_truth_whenever_it_is_made(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    before = Guess("Which falls furthest?", ["TSN", "TAM"], interactive=True)
+    before.button.click()
+    assert before.text.value == "choose one first"
+    before.control.value = "TSN"
+    before.button.click()
+    before.compare("TAM")
+    assert shown[-1].value == "Which falls furthest? TAM. You guessed TSN."
+
+    after = Guess("How many are right?", interactive=True)
+    after.compare(91.43)
+    assert shown[-1].value == "How many are right? 91.4 % (no guess was made: take one above)"
+    after.take(60.0)
+    assert shown[-1].value == "How many are right? 91.4 %. You guessed 60 %."
+
+    Guess("How many are right?", interactive=False).compare(91.43)
+    assert capsys.readouterr().out == "How many are right?\nHow many are right? 91.4 %\n"
