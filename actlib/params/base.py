@@ -1,6 +1,7 @@
 """What all parameter models share: validation with every problem at once, the notebook's cell."""
 
 import contextlib
+import json
 import os
 from collections.abc import Collection
 from enum import Enum
@@ -116,13 +117,18 @@ class Params(Checked):
     def cell(cls) -> str:
         """The source of the notebook's cell tagged `parameters`: a comment line a group, below it one literal a line,
         with its help as comment."""
-        return "\n\n".join("\n".join([f"# {group}", *map(cls._line, names)]) for group, names in cls.groups().items())
+        line = cls.lines({name: cls._default(name) for name in cls.model_fields}).__getitem__
+        return "\n\n".join("\n".join([f"# {group}", *map(line, names)]) for group, names in cls.groups().items())
 
     @classmethod
-    def _line(cls, name: str) -> str:
-        field = cls.model_fields[name]
-        literal = repr(field.get_default(call_default_factory=True)).replace("'", '"')
-        return f"{name} = {literal}  # {field.description}"
+    def lines(cls, values: dict[str, Any]) -> dict[str, str]:
+        """How the cell writes these values, by name: `lr = 0.005  # learning rate after warm-up`."""
+        helps = {name: field.description for name, field in cls.model_fields.items()}
+        return {name: f"{name} = {_literal(_spelled(name, value))}  # {helps[name]}" for name, value in values.items()}
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        return cls.model_fields[name].get_default(call_default_factory=True)
 
     @classmethod
     @cache
@@ -175,9 +181,28 @@ class Params(Checked):
             raise ValueError("\n  - ".join(problems))
         return self
 
-    def as_yaml(self) -> str:
-        """Every parameter, defaults included, as YAML that reads back to the same."""
-        return dump_yaml(self.model_dump())
+    def as_yaml(self, only_changes: bool = False) -> str:
+        """Every parameter, or those that are not the defaults, as YAML that reads back to the same."""
+        defaults = type(self)().model_dump() if only_changes else {}
+        values = {name: value for name, value in self if name not in defaults or value != defaults[name]}
+        return dump_yaml(values) if values else ""
+
+
+def _spelled(name: str, value: Any) -> Any:
+    """Networks with colons in their options, as a cell needs them: see `check_model`."""
+    if isinstance(value, list):
+        return [_spelled(name, each) for each in value]
+    if name not in ("model", "models") or not value:
+        return value
+    network, *options = value.split()
+    return " ".join([network, *(option.replace("=", ":", 1) for option in options)])
+
+
+def _literal(value: Any) -> str:
+    """A value as Python writes it, in double quotes where it is, or holds, a text."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _missing_weights(name: str) -> str:
