@@ -37,7 +37,8 @@ def batches(project):
     def start(path, *options, before=()):
         command = [*before, sys.executable, "-m", "actlib", "batch", str(path), *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        begun.append(subprocess.Popen(command, cwd=project, start_new_session=True, **pipes))
+        how = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}  # the tests may run under nohup
+        begun.append(subprocess.Popen(command, cwd=project, start_new_session=True, **how, **pipes))
         return begun[-1]
 
     yield start
