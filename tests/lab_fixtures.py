@@ -25,12 +25,12 @@ IN_A_BROWSER = [
 
 
 @pytest.fixture
-def lab(tmp_path) -> Iterator[Callable[[dict[str, str]], str]]:
-    """Starts a JupyterLab on `tmp_path` with the given notebooks, {name: source of its one cell}; returns its
-    address."""
+def lab(tmp_path) -> Iterator[Callable[..., str]]:
+    """Starts a JupyterLab on `tmp_path` with the given notebooks, {name: source of its one cell}, and options of its
+    own; returns its address."""
     servers = []
 
-    def start(notebooks: dict[str, str]) -> str:
+    def start(notebooks: dict[str, str], *more: str) -> str:
         kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
         for name, source in notebooks.items():
             nbformat.write(new_notebook(cells=[new_code_cell(source)], metadata=kernel), tmp_path / f"{name}.ipynb")
@@ -38,7 +38,7 @@ def lab(tmp_path) -> Iterator[Callable[[dict[str, str]], str]]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         options = ["--no-browser", "--allow-root", f"--port={port}", f"--notebook-dir={tmp_path}"]
-        options += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1"]  # loopback, a folder of its own
+        options += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", *more]  # loopback, a folder of its own
         environment = {name: value for name, value in os.environ.items() if name != "ACTLIB_HEADLESS"}
         command = [sys.executable, "-m", "jupyter", "lab", *options]
         with open(tmp_path / "lab.log", "w") as log:
