@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import pandas as pd
 import torch
 
 from actlib.compute.device import to_float
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import EvaluationViews
-from actlib.datasets.dataset_info import DatasetInfo
+from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
 from actlib.datasets.errors import VideoError
+from actlib.datasets.table import read_table, rows_of
 from actlib.loops.job import Evaluation
 from actlib.loops.prepare import prepare
 from actlib.params import ExploreParams
@@ -51,11 +53,18 @@ class Looking:
     score: Callable[[EvaluationViews, int], torch.Tensor] | None
 
 
-def looking(p: ExploreParams, info: DatasetInfo, subset: str) -> Looking:
+def open_videos(p: ExploreParams) -> tuple[pd.DataFrame, DatasetInfo]:
+    """The rows of `p.subset` in `p.table`, and what is known of the data set. Raises DataError."""
+    table = read_table(p.table)
+    info = read_dataset_info(p.table, table)
+    return (table if p.subset == "all" else rows_of(table, p.subset, p.table)), info
+
+
+def looking(p: ExploreParams, videos: pd.DataFrame, info: DatasetInfo) -> Looking:
     """The network of `p.checkpoint` and the views that it is asked for, with its frames and size; without a checkpoint
-    the views alone, with those of the training clips. `subset`: one that the table has. Raises as `prepare`."""
+    the views alone, with those of the training clips. `videos`, `info`: of `open_videos`. Raises as `prepare`."""
     if p.checkpoint:
-        job = prepare(p.evaluation(subset))
+        job = prepare(p.evaluation(videos["subset"].iloc[0]))
         protocol = list(job.val_data.protocols.values())[-1]
         return Looking(protocol, job.classes, job.preprocessing["modality"], partial(view_logits, job))
     size = p.num_frames, p.frame_stride, p.short_side, p.crop_size

@@ -15,7 +15,7 @@ class VideoChooser:
 
     def __init__(self, videos: pd.DataFrame, changed: Callable[[], None]):
         self._videos, self._changed, self.row = videos, lambda: None, None
-        how = {"layout": {"width": "270px"}}
+        how = {"layout": {"width": "240px"}, "style": {"description_width": "48px"}}
         subsets, labels = (list(videos[name].unique()) for name in ("subset", "label"))
         self.subset = ipywidgets.Dropdown(options=[ALL, *subsets], description="subset", **how)
         self.label = ipywidgets.Dropdown(options=[(ALL, None), *((each, each) for each in sorted(labels))],

@@ -62,7 +62,7 @@ class ClipExplorer:
         self.update()
 
     def _make_controls(self) -> None:
-        start, how = self._settings, {"layout": {"width": "230px"}, "style": {"description_width": "96px"}}
+        start, how = self._settings, {"layout": {"width": "200px"}, "style": {"description_width": "84px"}}
 
         def number(name: str, low: int, high: int, words: str):
             return ipywidgets.BoundedIntText(start[name], min=low, max=high, description=words, **how)
@@ -84,7 +84,7 @@ class ClipExplorer:
                 start["rand_augment"], min=0, max=30, description="RandAugment", continuous_update=False, **how),
             "random_erasing": share("random_erasing", 0, "erasing"),
         }  # fmt: skip
-        self.again = ipywidgets.Button(description="new draws", icon="refresh", layout={"width": "230px"})
+        self.again = ipywidgets.Button(description="new draws", icon="refresh", layout={"width": "200px"})
         self.again.add_class("actlib-again")
         self.again.on_click(lambda button: self._draw_more())
         places = list(self.controls.values())

@@ -13,10 +13,14 @@ function render({ model, el }) {
   const frame = element("div", "actlib-player-frame", left);
   const video = element("video", "actlib-player-video", frame);
   const boxes = element("div", "actlib-player-boxes", frame);
-  const told = element("div", "actlib-player-told", left);
+  const below = element("div", "actlib-player-below", left);
+  const button = element("button", "actlib-player-play", below);
+  const speed = element("select", "actlib-player-speed", below);
+  const told = element("span", "actlib-player-told", below);
   const right = element("div", "actlib-player-right", player);
   const timeline = element("div", "actlib-player-timeline", right);
-  Object.assign(video, { controls: true, loop: true, muted: true, playsInline: true });
+  Object.assign(video, { loop: true, muted: true, playsInline: true });
+  for (const times of [1, 0.5, 0.25, 0.1]) element("option", "", speed).textContent = `${times} ×`;
   let address = null;
 
   const count = () => Math.max(1, model.get("num_frames"));
@@ -30,10 +34,15 @@ function render({ model, el }) {
     for (const line of timeline.querySelectorAll(".actlib-player-now")) {
       line.style.left = `${(100 * (number + 0.5)) / count()}%`;
     }
-    if (model.get("video").byteLength) {
-      told.textContent = `frame ${model.get("first") + number} · ${model.get("made")}`;
-    }
+    const shown = model.get("video").byteLength ? `frame ${model.get("first") + number} · ` : "";
+    told.textContent = shown + model.get("made");
+    button.textContent = video.paused ? "▶ play" : "⏸ pause";
     if (!video.paused) requestAnimationFrame(follow);
+  }
+
+  function toggle() {
+    if (!video.paused) video.pause();
+    else video.play().catch(() => {}); // another video came before it began
   }
 
   function seek(event) {
@@ -46,14 +55,15 @@ function render({ model, el }) {
     if (address) URL.revokeObjectURL(address);
     address = null;
     const data = model.get("video");
-    frame.style.display = data.byteLength ? "" : "none";
-    told.textContent = model.get("made");
+    for (const each of [frame, button, speed]) each.style.display = data.byteLength ? "" : "none";
     video.removeAttribute("src");
     if (data.byteLength) {
       address = URL.createObjectURL(new Blob([data], { type: "video/mp4" }));
       video.src = address;
     }
     video.load();
+    video.playbackRate = parseFloat(speed.value);
+    follow();
   }
 
   function drawBoxes() {
@@ -83,11 +93,7 @@ function render({ model, el }) {
       drawing.append(path);
       track.append(drawing);
       element("div", "actlib-player-now", track);
-      if (row.text) {
-        const text = element("span", "actlib-player-score", line);
-        text.textContent = row.text;
-        text.style.color = row.color;
-      }
+      if (row.text) element("span", "actlib-player-score", line).textContent = row.text;
     }
     const line = element("div", "actlib-player-row", timeline);
     element("span", "actlib-player-name", line).textContent = "frame";
@@ -99,11 +105,15 @@ function render({ model, el }) {
     follow();
   }
 
+  video.addEventListener("click", toggle);
+  button.addEventListener("click", toggle);
+  speed.addEventListener("change", () => (video.playbackRate = parseFloat(speed.value)));
   video.addEventListener("play", follow);
+  video.addEventListener("pause", follow);
   video.addEventListener("seeked", follow);
   video.addEventListener("timeupdate", follow);
   model.on("change:video", load);
-  model.on("change:made", load);
+  model.on("change:made", follow);
   model.on("change:boxes", drawBoxes);
   model.on("change:rows change:num_frames change:first", drawRows);
   load();

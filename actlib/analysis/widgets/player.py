@@ -38,7 +38,7 @@ def box_of(share: Share, name: str, color: str) -> dict:
 
 def by_score(score: float) -> str:
     """A colour from red (0) to green (1) that is seen on white and on black."""
-    return f"hsl({120 * score:.0f}, 75%, 42%)"
+    return f"hsl({120 * score:.0f}, 75%, 45%)"
 
 
 def strip(

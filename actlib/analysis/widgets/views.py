@@ -65,7 +65,7 @@ class ViewExplorer:
             self.predict()
 
     def _make_controls(self) -> None:
-        start, how = self._protocol, {"layout": {"width": "230px"}, "style": {"description_width": "96px"}}
+        start, how = self._protocol, {"layout": {"width": "200px"}, "style": {"description_width": "84px"}}
 
         def choice(options, value, words: str):
             return ipywidgets.Dropdown(options=options, value=value, description=words, **how)
@@ -83,7 +83,7 @@ class ViewExplorer:
         }
         self.button = ipywidgets.Button(
             description="predict", icon="play", button_style="primary", disabled=self._score is None,
-            layout={"width": "230px"},
+            layout={"width": "200px"},
         )  # fmt: skip
         self.button.add_class("actlib-predict")
         self.button.on_click(lambda button: self.predict())
