@@ -57,7 +57,7 @@ def lab(tmp_path) -> Iterator[Callable[..., str]]:
     yield start
     for server in servers:
         server.terminate()
-        server.wait(15)
+        server.wait(60)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ _MODULES = {
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
+    "views": ("best_bars", "clip_panels", "crop_boxes", "timeline"),
     "training": ("learning_rates", "training_curves"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
