@@ -13,7 +13,7 @@ _MODULES = {
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
-    "training": ("learning_rates", "training_curves"),
+    "training": ("curves_of_runs", "learning_rates", "training_curves"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOMES)

@@ -6,6 +6,8 @@ _HOMES = {
     "Guess": "guess",
     "LiveCurves": "live", "describe_row": "live",
     "NetworkExplorer": "networks",
+    "PredictionBrowser": "predictions",
+    "RunBrowser": "runs",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 
