@@ -62,7 +62,8 @@ def read_numbers(folders: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
 
 def compare_parameters(folders: dict[str, str]) -> tuple[pd.DataFrame, int, list[str]]:
     """(differing, alike, problems): the parameters in which the runs differ, a row a parameter, a column a run, empty
-    where a run has no such parameter; and how many all of them share. Of one run all are in the table."""
+    where a run has no such parameter; and how many all of them share. Of one run all are in the table. That each has a
+    folder of its own is left out."""
     told, problems = {}, []
     for name, folder in folders.items():
         try:
@@ -70,7 +71,7 @@ def compare_parameters(folders: dict[str, str]) -> tuple[pd.DataFrame, int, list
         except (OSError, ValueError) as error:
             problems.append(str(error))
     table = pd.DataFrame(told, dtype=object).fillna("").rename_axis("parameter")
-    table = table.reindex(dict.fromkeys(name for each in told.values() for name in each))
+    table = table.reindex(dict.fromkeys(name for each in told.values() for name in each if name != "run_dir"))
     if len(told) < 2:
         return table, 0, problems
     differing = table[table.nunique(axis=1) > 1]

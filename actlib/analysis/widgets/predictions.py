@@ -63,7 +63,7 @@ class PredictionBrowser:
         self.shown = ipywidgets.ToggleButtons(options=SHOWN, value="wrong" if wrong else "all")
         self.order = ipywidgets.ToggleButtons(options=ORDERS)
         for buttons in (self.shown, self.order):
-            buttons.style.button_width = "110px"
+            buttons.style.button_width = "130px"
         narrow = {"layout": {"width": "280px"}}
         self.label = ipywidgets.Dropdown(options=[ANY, *classes], description="true class", **narrow)
         self.prediction = ipywidgets.Dropdown(options=[ANY, *self.counts.columns], description="taken for", **narrow)
@@ -75,11 +75,14 @@ class PredictionBrowser:
         self.count = ipywidgets.HTML()
         self.back = ipywidgets.Button(description="back", layout={"width": "80px"})
         self.more = ipywidgets.Button(description="more", layout={"width": "80px"})
-        self.cards = [VideoCard(layout={"width": "24%", "min_width": "180px", "margin": "4px"}) for _ in range(PAGE)]
+        self.cards = [VideoCard(layout={"width": "47%", "margin": "4px"}) for _ in range(PAGE)]
         choices = ipywidgets.HBox([self.label, self.prediction, self.zoom])
         pages = ipywidgets.HBox([self.back, self.more, self.count])
         toggles = ipywidgets.HBox([self.shown, self.order])
-        self.widget.children = [self.message, toggles, choices, self.matrix, pages, ipywidgets.HBox(self.cards)]
+        shelf = ipywidgets.HBox(self.cards, layout={"flex_flow": "row wrap"})
+        videos = ipywidgets.VBox([pages, shelf], layout={"flex": "1 1 420px"})
+        both = ipywidgets.HBox([self.matrix, videos], layout={"flex_flow": "row wrap"})
+        self.widget.children = [self.message, toggles, choices, both]
         for name in ("shown", "order", "label", "prediction", "zoom", "matrix", "count", "back", "more"):
             getattr(self, name).add_class(f"actlib-predictions-{name}")
         self.message.value = "".join(f"<div>{html.escape(each)}</div>" for each in [self._about(), *found.notes])

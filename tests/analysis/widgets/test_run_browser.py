@@ -108,7 +108,7 @@ def test_reading_again_finds_what_has_changed(runs):
 
 def test_runs_side_by_side(runs):
     table, alike, problems = compare_parameters({"a": f"{runs}/slow", "b": f"{runs}/third", "c": f"{runs}/list"})
-    assert table.index.tolist() == ["run_dir", "lr"] and table.loc["lr"].tolist() == ["0.001", "0.01"]
+    assert table.index.tolist() == ["lr"] and table.loc["lr"].tolist() == ["0.001", "0.01"]
     assert alike > 40 and len(problems) == 1
     histories, problems = read_histories({"a": f"{runs}/slow", "b": f"{runs}/failed"})
     assert histories["run"].tolist() == ["a"] * 3 and histories["val_top1"].tolist() == [40.0] * 3 and not problems
