@@ -51,6 +51,19 @@ def playable_mp4(
     return encoded_mp4(frames, (fps or _USUAL_FPS) / step, longest_side=longest_side)
 
 
+def modality_of(path: str | os.PathLike) -> str:
+    """What is read from a table's `path`: "flow" from a folder that holds pairs of optical flow and no frames, else
+    "rgb"."""
+    if os.path.isdir(path):
+        with suppress(VideoError):
+            next(iter_frames(path, [0]))
+            return "rgb"
+        with suppress(VideoError):
+            probe(path, "flow")
+            return "flow"
+    return "rgb"
+
+
 def encoded_mp4(frames: Iterable[np.ndarray], fps: float, *, longest_side: int | None = None) -> bytes:
     """Frames, each uint8 (H, W, 3), as an H.264 mp4 of so many frames per second, one held in memory at a time; with
     `longest_side` reduced to so many pixels."""

@@ -11,7 +11,7 @@ from PIL import Image
 from videofiles import frame_image, frame_number, write_video
 
 from actlib.analysis import playable
-from actlib.analysis.playable import encoded_mp4, playable_mp4
+from actlib.analysis.playable import encoded_mp4, modality_of, playable_mp4
 from actlib.datasets.errors import VideoError
 
 
@@ -51,6 +51,17 @@ def test_a_folder_of_frames_of_any_size_plays(tmp_path):
     _, rate, frames = decoded(playable_mp4(SimpleNamespace(path=tmp_path, start=1, end=np.nan, num_frames=5, fps=0.0)))
     assert rate == 25 and [frame.shape for frame in frames] == [(128, 152, 3)] * 4
     assert len(decoded(encoded_mp4(iter([frame_image(0)] * 3), 12.5))[2]) == 3
+
+
+def test_optical_flow_plays_x_above_y(tmp_path):
+    for number in range(1, 5):
+        for axis in "xy":
+            Image.new("L", (32, 24), 100 + number).save(tmp_path / f"flow_{axis}_{number:05d}.jpg")
+    assert (modality_of(tmp_path), modality_of(tmp_path / "none.mp4")) == ("flow", "rgb")
+    frames = decoded(playable_mp4(SimpleNamespace(path=tmp_path), modality="flow"))[2]
+    assert [frame.shape for frame in frames] == [(2 * 24 + 2, 32, 3)] * 4
+    Image.new("RGB", (32, 24)).save(tmp_path / "image_00001.jpg")
+    assert modality_of(tmp_path) == "rgb", "frames beside the flow are nicer to look at"
 
 
 def test_what_cannot_be_played_says_why(tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 from actlib.analysis.results.metrics import UNDECODABLE
 
 NAMED = 60  # classes whose names have room beside their rows
-_LETTER, _LONGEST = 6.2, 26  # pixels a letter, letters of a name
+_LETTER, _LONGEST = 6.3, 26  # pixels a letter, letters of a name
 
 
 def matrix_svg(counts: pd.DataFrame, shown: list[str], cell: tuple[str, str]) -> str:
@@ -20,7 +20,7 @@ def matrix_svg(counts: pd.DataFrame, shown: list[str], cell: tuple[str, str]) ->
     size = max(4, min(30, 520 // max(1, len(shown))))
     named = len(shown) <= NAMED
     names = [html.escape(name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…") for name in columns]
-    edge = min(_LONGEST, max(map(len, columns))) * _LETTER + 26 if named else 22
+    edge = min(_LONGEST, max(map(len, columns))) * _LETTER + 34 if named else 22
     parts = _names(names, len(shown), size, edge) if named else []
     numbers, totals = counts.to_numpy(), counts.sum(axis=1).to_numpy()
     across = [(column, counts.columns.get_loc(name), name) for column, name in enumerate(columns)]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from actlib.analysis.display import for_display
-from actlib.analysis.playable import playable_mp4
+from actlib.analysis.playable import modality_of, playable_mp4
 from actlib.analysis.results.metrics import confusion
 from actlib.analysis.results.predictions import ORDERS, SHOWN, most_confused, read_predictions
 from actlib.analysis.results.scores import ScoresError
@@ -50,7 +50,8 @@ class PredictionBrowser:
         if interactive:
             IPython.display.display(self.widget)
             return
-        print(*[self._about(), *self.predictions.notes] if self.predictions else [html.unescape(self.message.value)])
+        told = [self._about(), *self.predictions.notes] if self.predictions else [html.unescape(self.message.value)]
+        print(*told, sep="\n")
         if len(self.selected):
             columns = ["video_id", "label", "prediction", "score", "margin", "rank"]
             IPython.display.display(for_display(self.selected[columns].head(10)))
@@ -151,7 +152,7 @@ class PredictionBrowser:
     def _video(row) -> bytes:
         if not row.path:
             raise VideoError(row.video_id, "nobody knows where this video lies")
-        return playable_mp4(row)
+        return playable_mp4(row, modality=modality_of(row.path))
 
     def _said(self, row) -> str:
         """Of one video what it is, what it was taken for, and its best scores as bars."""
@@ -176,10 +177,10 @@ class PredictionBrowser:
             if len(clips) == count or len(self.skipped) == count:
                 break
             try:
-                videos = pd.DataFrame([row._asdict()])
+                videos, modality = pd.DataFrame([row._asdict()]), modality_of(row.path)
                 if videos["num_frames"].isna().any():
-                    videos["num_frames"] = probe(row.path).num_frames
-                clips += frames_of(videos, frames)
+                    videos["num_frames"] = probe(row.path, modality).num_frames
+                clips += frames_of(videos, frames, modality=modality)
                 titles.append(f"{row.label}\n→ {row.prediction} ({row.score:.2f})")
             except VideoError as error:
                 self.skipped.append(str(error))

@@ -63,7 +63,8 @@ class RunBrowser:
             IPython.display.display(self.widget)
         else:
             IPython.display.display(for_display(self.table[list(COLUMNS)].rename(columns=COLUMNS)))
-            print(*self._problems(), sep="\n")
+            unlike = self.table[self.table["why"].fillna("") != ""].head(MOST_RUNS)
+            print(*self._problems(), *_reasons(unlike), sep="\n")
 
     def reload(self) -> None:
         """Read the run folders anew."""
@@ -140,7 +141,7 @@ class RunBrowser:
     def _draw_details(self) -> None:
         chosen = self.table.set_index("folder").loc[self.chosen]
         names = run_files.names_of(self.chosen[:MOST_RUNS])
-        said = [f"{row.run}: {row.state}. {row.why}" for row in chosen.itertuples() if row.state != "done"]
+        said = _reasons(chosen[chosen["state"] != "done"])
         said += [f"{len(self.chosen)} runs are chosen, the first {MOST_RUNS} are shown"] * (len(chosen) > MOST_RUNS)
         self.history, bad = run_files.read_histories(names)
         numbers, more = run_files.read_numbers(names)
@@ -177,6 +178,11 @@ class RunBrowser:
 
 
 CLASS_OF_NUMBERS = ' class="actlib-number"'
+
+
+def _reasons(runs: pd.DataFrame) -> list[str]:
+    """Why each of these runs is not done, as far as it says so."""
+    return [cut(f"{row.run}: {row.state}. {row.why}".removesuffix(". ")) for row in runs.itertuples()]
 
 
 def _paragraphs(sentences: list[str]) -> str:

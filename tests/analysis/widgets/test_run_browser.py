@@ -8,6 +8,7 @@ import matplotlib
 import pytest
 from runfolders import status, training
 
+from actlib.analysis.plots import curves_of_runs
 from actlib.analysis.results.run_files import compare_parameters, read_histories
 from actlib.analysis.results.runs import survey_runs
 from actlib.analysis.widgets import RunBrowser
@@ -114,9 +115,22 @@ def test_runs_side_by_side(runs):
     assert histories["run"].tolist() == ["a"] * 3 and histories["val_top1"].tolist() == [40.0] * 3 and not problems
 
 
+def test_a_run_has_a_colour_and_its_name_is_no_formula(runs):
+    history = read_histories({"$a_b$": f"{runs}/slow", "b": f"{runs}/third"})[0]
+    loss = curves_of_runs(history, colours={"$a_b$": "#102030"})
+    accuracy = loss.figure.axes[1]
+    assert [line.get_color() for line in loss.lines] == ["#102030"] * 2 + ["C1"] * 2
+    assert [line.get_linestyle() for line in accuracy.lines] == ["-", "--"] * 2
+    assert accuracy.lines[2].get_ydata().tolist() == [45, 45, 45] and loss.get_ylabel() == "loss"
+    legend = loss.figure.legends[0].get_texts()
+    assert [text.get_text() for text in legend] == ["$a_b$", "b"] and not any(text.get_parse_math() for text in legend)
+
+
 def test_without_a_screen_the_table_is_shown(runs, monkeypatch, capsys):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     browser = RunBrowser([f"{runs}/*"], interactive=False)
     assert len(shown) == 1 and {"run", "accuracy, %", "protocol"} <= set(shown[0].columns) and len(shown[0]) == 9
-    assert "3 damaged" in capsys.readouterr().out and len(browser.history) == 12
+    said = capsys.readouterr().out
+    assert "3 damaged" in said and "failed: failed. ParamsError: lr is <b>too</b> high" in said and "slow" not in said
+    assert len(browser.history) == 12
