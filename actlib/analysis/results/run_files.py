@@ -61,21 +61,19 @@ def read_numbers(folders: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def compare_parameters(folders: dict[str, str]) -> tuple[pd.DataFrame, int, list[str]]:
-    """(differing, alike, problems): the parameters in which the runs differ, a row a parameter, a column a run, empty
-    where a run has no such parameter; and how many all of them share. Of one run all are in the table. That each has a
-    folder of its own is left out."""
+    """(differing, others, problems): the parameters that several runs have, and not all of them alike, a row a
+    parameter, a column a run, empty where it has no such parameter; and how many others there are. Of one run all are
+    in the table. That each has a folder of its own is left out."""
     told, problems = {}, []
     for name, folder in folders.items():
         try:
             told[name] = read_parameters(folder)
         except (OSError, ValueError) as error:
             problems.append(str(error))
-    table = pd.DataFrame(told, dtype=object).fillna("").rename_axis("parameter")
+    table = pd.DataFrame(told, dtype=object).rename_axis("parameter")
     table = table.reindex(dict.fromkeys(name for each in told.values() for name in each if name != "run_dir"))
-    if len(told) < 2:
-        return table, 0, problems
-    differing = table[table.nunique(axis=1) > 1]
-    return differing, len(table) - len(differing), problems
+    differing = table[table.nunique(axis=1) > 1] if len(told) > 1 else table
+    return differing.fillna(""), len(table) - len(differing), problems
 
 
 def pictures_of(folder: str | Path) -> dict[str, Path]:

@@ -145,7 +145,7 @@ class RunBrowser:
         said += [f"{len(self.chosen)} runs are chosen, the first {MOST_RUNS} are shown"] * (len(chosen) > MOST_RUNS)
         self.history, bad = run_files.read_histories(names)
         numbers, more = run_files.read_numbers(names)
-        differing, alike, worse = run_files.compare_parameters(names)
+        differing, others, worse = run_files.compare_parameters(names)
         self.message.value = _paragraphs([*self._problems(), *said, *bad, *more, *worse])
         self.curves.layout.display = None if len(self.history) else "none"
         if len(self.history):
@@ -153,7 +153,7 @@ class RunBrowser:
             by_name = {name: colours[folder] for name, folder in names.items()}
             self.curves.value = png_of(curves_of_runs(self.history, colours=by_name))
         self.numbers.value = _section("Numbers", numbers)
-        title = f"Parameters that differ ({alike} others are alike)" if len(names) > 1 else "Parameters"
+        title = f"Parameters that differ ({others} others do not)" if len(names) > 1 else "Parameters"
         self.parameters.value = _section(title, differing.reset_index(), folded=len(names) == 1)
         self._found = {name: run_files.pictures_of(folder) for name, folder in names.items()}
         options = list(dict.fromkeys(picture for found in self._found.values() for picture in found))
@@ -171,9 +171,11 @@ class RunBrowser:
                 shown.append(f"<p>{html.escape(f'{name}: {error}')}</p>")
                 continue
             source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-            look = "max-width:620px;max-height:480px;width:auto;height:auto;margin:0"
+            look = "max-width:100%;max-height:480px;width:auto;height:auto;margin:0"
             caption = f"<figcaption>{html.escape(name)}</figcaption>"
-            shown += [f'<figure style="margin:4px">{caption}<img src="{source}" style="{look}"></figure>'] * bool(data)
+            shown += [
+                f'<figure style="margin:4px;max-width:48%">{caption}<img src="{source}" style="{look}"></figure>'
+            ] * bool(data)
         self.pictures.value = f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
 
 

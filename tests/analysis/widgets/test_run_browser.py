@@ -108,9 +108,12 @@ def test_reading_again_finds_what_has_changed(runs):
 
 
 def test_runs_side_by_side(runs):
-    table, alike, problems = compare_parameters({"a": f"{runs}/slow", "b": f"{runs}/third", "c": f"{runs}/list"})
+    table, others, problems = compare_parameters({"a": f"{runs}/slow", "b": f"{runs}/third", "c": f"{runs}/list"})
     assert table.index.tolist() == ["lr"] and table.loc["lr"].tolist() == ["0.001", "0.01"]
-    assert alike > 40 and len(problems) == 1
+    assert others > 40 and len(problems) == 1
+    write_text(runs / "half" / "params.yaml", "lr: 0.1\nviews: 3\nmodel: resnet10\n")
+    table = compare_parameters({"a": f"{runs}/slow", "b": f"{runs}/half"})[0]
+    assert table.index.tolist() == ["lr", "model"], "what one kind of run alone has does not differ"
     histories, problems = read_histories({"a": f"{runs}/slow", "b": f"{runs}/failed"})
     assert histories["run"].tolist() == ["a"] * 3 and histories["val_top1"].tolist() == [40.0] * 3 and not problems
 
