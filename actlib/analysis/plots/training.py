@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from actlib.analysis.plots.drawing import new_axes
@@ -46,4 +47,28 @@ def training_curves(history: pd.DataFrame, *, epochs: int | None = None, best_ep
         ax.set_ylabel(label)
         ax.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncol=2, frameon=False)
+    return panels[0]
+
+
+def curves_of_runs(histories: pd.DataFrame, *, colours: dict[str, str] | None = None) -> Axes:
+    """Loss and, beside it, top-1 accuracy of several trainings (see `run_files.read_histories`), a colour a run:
+    validation in full lines, training in thin dashed ones. `colours` by run; matplotlib's without. Returns the loss's
+    axes."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    runs = list(dict.fromkeys(histories["run"]))
+    colours = {run: f"C{number}" for number, run in enumerate(runs)} | (colours or {})
+    for ax, column, label, top in zip(panels, ("loss", "top1"), ("loss", "top-1 accuracy, %"), (None, 102)):
+        for run, history in histories.groupby("run", sort=False):
+            look = {"color": colours[run], "marker": "o", "markersize": 3}
+            ax.plot(history["epoch"], history[f"val_{column}"], **look)
+            ax.plot(history["epoch"], history[column], **look | {"linestyle": "--", "linewidth": 0.9, "markersize": 0})
+        ax.set_ylim(0, top)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("epoch (full: validation, dashed: training)")
+        ax.set_ylabel(label)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles = [Line2D([], [], color=colours[run], marker="o", markersize=4) for run in runs]
+    legend = figure.legend(handles, runs, loc="outside upper center", ncol=min(3, len(runs)), frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may have dollar signs
     return panels[0]

@@ -1,18 +1,29 @@
 """Any set of run folders as one table: a row a run, its headline numbers, and what they were measured on."""
 
+import contextlib
 import glob
+import socket
 from pathlib import Path
 
 import pandas as pd
+import psutil
+import yaml
 
-from actlib.files import read_mapping
-from actlib.messages import misfit
+from actlib import locks
+from actlib.files import read_mapping, read_text
+from actlib.messages import cut, misfit
 
 ACCURACIES = ("video_top1", "video_top5", "clip_top1", "clip_top5", "val_top1")
 COLUMNS = (
     "run", "kind", "state", "model", "dataset", *ACCURACIES, "protocol", "videos", "expected",
     "gmacs", "params_m", "clips_per_s", "views", "folder",
 )  # fmt: skip
+SURVEYED = (
+    "run", "state", "kind", "model", "dataset", "accuracy", "measure", "protocol", "videos", "gmacs", "params_m",
+    "when", "why", "folder",
+)  # fmt: skip
+_KINDS = {"pretrained": "finetune", "epochs": "train", "order_check": "video_accuracy"}  # told by a parameter alone
+_AsWritten = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every value a text: as one reads it in the file
 
 
 def run_folders(patterns: list[str]) -> list[Path]:
@@ -38,6 +49,79 @@ def read_runs(patterns: list[str]) -> pd.DataFrame:
     `protocol`, `videos` and `expected` are those of the video accuracy, or of the run's first accuracy.
     """
     return pd.DataFrame([_row(folder) for folder in run_folders(patterns)]).reindex(columns=list(COLUMNS))
+
+
+def survey_runs(patterns: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """(runs, problems): one row a run folder with SURVEYED, to look at, whatever state it is in; nothing is raised.
+
+    `accuracy` (percent) is the run's first accuracy, of the kind `measure`, by `protocol` on so many `videos`. What a
+    run has not stated yet is taken from its parameters. A folder whose files cannot be read has the state damaged, one
+    whose process ended before the run did stopped, each with its `why`. `problems`: of patterns that name nothing.
+    """
+    folders, problems = set(), []
+    for pattern in patterns:
+        try:
+            folders.update(run_folders([pattern]))
+        except ValueError as error:
+            problems.append(str(error))
+    rows = [_surveyed(folder) for folder in sorted(folders)]
+    return pd.DataFrame(rows).reindex(columns=list(SURVEYED)), problems
+
+
+def _surveyed(folder: Path) -> dict:
+    try:
+        status, row = _read_json(folder / "status.json"), _row(folder)
+        if row["state"] in ("running", "queued") and not _is_at_work(folder, status):
+            row["state"], status["why"] = (
+                "stopped",
+                "its process ended before the run did; start it again, and it goes on",
+            )
+        told = read_parameters(folder)
+    except (ValueError, OSError) as error:
+        return {"run": folder.name, "state": "damaged", "why": str(error), "folder": str(folder)}
+    measure = next((name for name in ACCURACIES if name in row), "")
+    of = f"{row['videos']:,} of {row['expected']:,}" if measure and row["videos"] and row["expected"] else ""
+    guessed = {
+        "kind": next((kind for name, kind in _KINDS.items() if name in told), ""),
+        "model": told.get("model", ""),
+        "dataset": Path(told["table"]).parent.name if told.get("table") else "",
+    }
+    return row | {
+        "measure": measure.replace("_top", " top-"),
+        "accuracy": row.get(measure),
+        "videos": of,
+        "when": str(status.get("time", ""))[:16].replace("T", " "),
+        "why": str(status.get("why", "")),
+        **{name: row.get(name) or value for name, value in guessed.items()},
+    }
+
+
+def _is_at_work(folder: Path, status: dict) -> bool:
+    """Whether a process works in the folder, as far as this machine knows: one elsewhere is believed to."""
+    lock = {}
+    with contextlib.suppress(OSError, ValueError):  # there is none, or who holds it is writing just now
+        lock = read_mapping(folder / locks.NAME)
+    pids = [told["pid"] for told in (lock, status) if type(told.get("pid")) is int]
+    return lock.get("host") not in (None, socket.gethostname()) or any(map(psutil.pid_exists, pids))
+
+
+def read_parameters(folder: str | Path) -> dict[str, str]:
+    """The parameters of a run as they are written in its params.yaml, each value as one line; none where there is no
+    such file. Raises ValueError naming one that is damaged."""
+    path = Path(folder) / "params.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        told = yaml.load(read_text(path), _AsWritten)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid YAML: {cut(str(error))}") from None
+    if not isinstance(told, dict):
+        raise ValueError(f"{path}: {misfit('parameters', 'lines of the form name: value', told)}")
+    return {str(name): value if isinstance(value, str) else _in_line(value) for name, value in told.items()}
+
+
+def _in_line(value) -> str:
+    return f"[{', '.join(map(_in_line, value))}]" if isinstance(value, list) else str(value)
 
 
 def _row(folder: Path) -> dict:

@@ -8,6 +8,8 @@ _HOMES = {
     "LiveCurves": "live", "describe_row": "live",
     "NetworkExplorer": "networks",
     "ParameterForm": "form",
+    "PredictionBrowser": "predictions",
+    "RunBrowser": "runs",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 
