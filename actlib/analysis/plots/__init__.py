@@ -9,10 +9,12 @@ import importlib
 _MODULES = {
     "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix", "order_bars"),
     "clips": ("film_strip",),
+    "clock": ("shares_by_layer", "work_and_time"),
     "costs": (
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
+    "temporal": ("kernel_films", "order_panels", "receptive_fields", "tuning_curves"),
     "training": ("learning_rates", "training_curves"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
