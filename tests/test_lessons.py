@@ -40,7 +40,18 @@ def test_a_lesson_asks_before_it_shows(path):
 
 
 # What makes a lesson small enough for a test; `{motion}` stands for a table of five videos a class.
-SMALLEST: dict[str, dict] = {}
+SMALLEST: dict[str, dict] = {
+    "01_what_a_3d_kernel_sees": {
+        "network": "resnet10 widen_factor:0.25 conv1_t_size:3", "frame_by_frame": "tsn_resnet18 width_mult:0.25",
+    },
+    "02_order_matters": {"table": "{motion}", "tsn_pooled": "", "tam": "", "tsm": "", "epochs": 1},
+    "03_how_far_in_time": {
+        "by_clip": ["resnet10"], "by_frame": ["tsm_resnet18"], "width": 0.125, "num_frames": 32, "crop_size": 16,
+    },
+    "07_flops_and_the_clock": {
+        "heavy": "resnet10", "others": [], "look_into": ["resnet10", "mobilenetv2"], "num_frames": 8, "crop_size": 32,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

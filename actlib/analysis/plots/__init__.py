@@ -9,12 +9,14 @@ import importlib
 _MODULES = {
     "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix", "order_bars"),
     "clips": ("film_strip",),
+    "clock": ("shares_by_layer", "work_and_time"),
     "costs": (
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
     "views": ("best_bars", "clip_panels", "crop_boxes", "timeline"),
     "training": ("curves_of_runs", "learning_rates", "training_curves"),
+    "temporal": ("kernel_films", "order_panels", "receptive_fields", "tuning_curves"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOMES)

@@ -1,0 +1,34 @@
+"""Lesson 7: the MACs and the time of networks, part by part."""
+
+import pandas as pd
+import torch
+
+from actlib.analysis.costs.layer_times import layer_times
+from actlib.compute.device import pick_device
+from actlib.lessons.networks import open_network
+from actlib.progress import progress
+
+
+def measure(
+    networks: list[str], num_frames: int, crop_size: int, batch_size: int, device: str = "auto"
+) -> pd.DataFrame:
+    """`layer_times` of every network, by column `network`, on a batch of noise."""
+    place, tables = pick_device(device), []
+    for name in progress(networks, desc="networks"):
+        clips = torch.randn(batch_size, 3, num_frames, crop_size, crop_size, device=place)
+        tables.append(layer_times(open_network(name, 400).to(place), clips).assign(network=name))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["network", *table.columns.drop("network")]]
+
+
+def totals(parts: pd.DataFrame) -> pd.DataFrame:
+    """Of each network its gmacs, ms and clips_per_s, how many times less work and time than the first one's it takes
+    (`less_work`, `less_time`), and the 10⁹ MACs a second that it gets out of the machine (`gmacs_per_s`)."""
+    table = parts.groupby("network", sort=False)[["gmacs", "ms"]].sum().reset_index()
+    first = table.iloc[0]
+    return table.assign(
+        clips_per_s=1000 / table["ms"],
+        less_work=first["gmacs"] / table["gmacs"],
+        less_time=first["ms"] / table["ms"],
+        gmacs_per_s=1000 * table["gmacs"] / table["ms"],
+    )
