@@ -49,7 +49,7 @@ SMALLEST: dict[str, dict] = {
     | {"shown_frames": [4, 8], "shown_strides": [2, 4]},
     "05_one_view_or_thirty": {"table": "{motion}", "checkpoint": "{network}", "num_clips": 3, "num_frames": 4},
     "06_the_mirror": {"table": "{motion}", "training_videos": 2, "validation_videos": 1, "epochs": 2},
-    "11_what_the_number_hides": {"table": "{motion}", "training_videos": [3, 1], "validation_videos": [2, 1]}
+    "11_what_the_number_hides": {"table": "{motion}", "training_videos": [3, 1], "validation_videos": 2}
     | {"epochs": 2},
 }
 

@@ -97,11 +97,14 @@ def picture(
 
 def _small_confusion(counts: pd.DataFrame, ax: Axes) -> None:
     numbers = counts.to_numpy()
-    ax.imshow(numbers / np.maximum(1, numbers.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
+    share = numbers / np.maximum(1, numbers.sum(axis=1, keepdims=True))
+    right = np.eye(*numbers.shape, dtype=bool)[..., None]
+    colours = np.where(right, plt.get_cmap("Blues")(share), plt.get_cmap("Reds")(share))
+    colours[numbers == 0] = 1
+    ax.imshow(colours)
     for (row, column), number in np.ndenumerate(numbers):
-        wrong = row != column and number
-        colour = "firebrick" if wrong else "white" if number else "0.8"
-        ax.text(column, row, number, ha="center", va="center", color=colour, fontweight="bold" if wrong else None)
+        colour = "white" if share[row, column] > 0.55 else "black" if number else "0.8"
+        ax.text(column, row, number, ha="center", va="center", color=colour)
     ax.set_xticks(range(counts.shape[1]), counts.columns, parse_math=False, rotation=30)
     ax.set_yticks(range(counts.shape[0]), counts.index, parse_math=False)
     ax.set_xlabel("predicted class")

@@ -8,7 +8,7 @@ from actlib.analysis.plots.drawing import new_axes
 
 def reliability_diagram(bins: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Accuracy of the answers by their score, a bar a bin of `calibration.reliability` with its number of videos. Red
-    is what is missing to the diagonal, where a score says how often it is right; hatched what is beyond it."""
+    is what is missing to the diagonal, where a score says how often it is right; green what is beyond it."""
     ax = ax or new_axes(4.6, 4.4)
     widths, right, sure = 0.94 * (bins["high"] - bins["low"]), 100 * bins["accuracy"], 100 * bins["confidence"]
     middles = (bins["low"] + bins["high"]) / 2
@@ -16,10 +16,7 @@ def reliability_diagram(bins: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     missing = (sure - right).clip(lower=0)
     ax.bar(100 * middles, missing, 100 * widths, bottom=right, color="C3", alpha=0.35, label="surer than right")
     beyond = (right - sure).clip(lower=0)
-    ax.bar(
-        100 * middles, beyond, 100 * widths, bottom=right - beyond, color="none", edgecolor="white", hatch="//",
-        linewidth=0, label="righter than sure",
-    )  # fmt: skip
+    ax.bar(100 * middles, beyond, 100 * widths, bottom=right - beyond, color="C2", label="right beyond its score")
     for middle, height, videos in zip(middles, pd.concat([right, sure], axis=1).max(axis=1), bins["videos"]):
         ax.text(100 * middle, height + 1.5, f"{videos:,}", ha="center", fontsize=8, color="0.3")
     ax.plot([0, 100], [0, 100], "--", color="0.4", linewidth=1)
