@@ -7,6 +7,10 @@ from pathlib import Path
 import papermill
 import pytest
 
+from actlib import save_network
+from actlib.datasets.table import class_names, read_table
+from actlib.models import create_model
+
 LESSONS = sorted(
     path for path in (Path(__file__).resolve().parents[1] / "notebooks" / "lessons").glob("[0-9]*.ipynb")
 )
@@ -39,7 +43,7 @@ def test_a_lesson_asks_before_it_shows(path):
     assert found and len(answer.partition("\n## ")[0].split()) > 30
 
 
-# What makes a lesson small enough for a test; `{motion}` stands for a table of five videos a class.
+# What makes a lesson small enough for a test; `{motion}` and `{network}` are of `stand_ins`.
 SMALLEST: dict[str, dict] = {
     "01_what_a_3d_kernel_sees": {
         "network": "resnet10 widen_factor:0.25 conv1_t_size:3", "frame_by_frame": "tsn_resnet18 width_mult:0.25",
@@ -48,15 +52,32 @@ SMALLEST: dict[str, dict] = {
     "03_how_far_in_time": {
         "by_clip": ["resnet10"], "by_frame": ["tsm_resnet18"], "width": 0.125, "num_frames": 32, "crop_size": 16,
     },
+    "04_which_frames": {"table": "{motion}", "checkpoint": "{network}", "another": "", "num_frames": 4, "draws": 2}
+    | {"shown_frames": [4, 8], "shown_strides": [2, 4]},
+    "05_one_view_or_thirty": {"table": "{motion}", "checkpoint": "{network}", "num_clips": 3, "num_frames": 4},
+    "06_the_mirror": {"table": "{motion}", "training_videos": 2, "validation_videos": 1, "epochs": 2},
     "07_flops_and_the_clock": {
         "heavy": "resnet10", "others": [], "look_into": ["resnet10", "mobilenetv2"], "num_frames": 8, "crop_size": 32,
     },
+    "11_what_the_number_hides": {"table": "{motion}", "training_videos": [3, 1], "validation_videos": 2}
+    | {"epochs": 2},
 }  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def stand_ins(motion_table, tmp_path_factory) -> dict[str, str]:
+    """What the words in SMALLEST stand for: the small table, and a checkpoint of a narrow, untrained network."""
+    classes = class_names(read_table(motion_table))
+    sizes = {"num_frames": 4, "frame_stride": 2, "short_side": 32, "crop_size": 32}
+    network = tmp_path_factory.mktemp("network") / "untrained.pt"
+    model = create_model("resnet10", len(classes), widen_factor=0.0625)
+    save_network(model, network, classes=classes, preprocessing={**sizes, "mean": [0.5], "std": [0.25]})
+    return {"{motion}": str(motion_table), "{network}": str(network)}
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_headless(path, tmp_path, motion_table):
-    given = {name: str(motion_table) if value == "{motion}" else value for name, value in SMALLEST[path.stem].items()}
+def test_a_lesson_runs_headless(path, tmp_path, stand_ins):
+    given = {name: stand_ins.get(str(value), value) for name, value in SMALLEST[path.stem].items()}
     given |= {"run_dir": str(tmp_path / "run")}
     how = {"cwd": path.parent, "kernel_name": "python3"}
     papermill.execute_notebook(path, tmp_path / "lesson.ipynb", given, **how)

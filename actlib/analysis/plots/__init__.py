@@ -8,6 +8,7 @@ import importlib
 
 _MODULES = {
     "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix", "order_bars"),
+    "calibration": ("reliability_diagram",),
     "clips": ("film_strip",),
     "clock": ("shares_by_layer", "work_and_time"),
     "costs": (

@@ -30,6 +30,15 @@ def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().sort_values(["top1", "label"], ignore_index=True)
 
 
+def macro_f1(predictions: pd.DataFrame) -> float:
+    """The mean of the classes' F1 scores in percent, each class counting the same however few videos it has; NaN for an
+    empty table. F1 of a class: 2 · right / (its videos + the answers that name it), that is the harmonic mean of
+    precision and recall. As scikit-learn's, the classes are those that are true or answered somewhere."""
+    right = predictions.loc[predictions["correct"].astype(bool), "label"].value_counts()
+    true, answered = predictions["label"].value_counts(), predictions["prediction"].replace("", np.nan).value_counts()
+    return 100 * float((2 * right).div(true.add(answered, fill_value=0), fill_value=0).mean())
+
+
 def confusion(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Counts, true class (rows) by predicted class (columns), with a last column for undecodable videos if any."""
     predicted = predictions["prediction"].replace("", UNDECODABLE)
