@@ -40,7 +40,14 @@ def test_a_lesson_asks_before_it_shows(path):
 
 
 # What makes a lesson small enough for a test; `{motion}` stands for a table of five videos a class.
-SMALLEST: dict[str, dict] = {}
+SMALLEST: dict[str, dict] = {
+    "08_from_few_videos": {"table": "{motion}", "pretrained": "", "imagenet": "", "videos": [2, 3], "clips": 16}
+    | {"validation_videos": 1, "epochs": 1, "model": "resnet10 widen_factor=0.0625"},
+    "09_does_it_know_or_remember": {"table": "{motion}", "training_videos": 2, "validation_videos": 1, "epochs": 2}
+    | {"model": "resnet10 widen_factor=0.0625"},
+    "10_pictures_or_motion": {"training_videos": 2, "validation_videos": 1, "epochs": 1}
+    | {"model": "resnet10 widen_factor=0.0625"},
+}
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
