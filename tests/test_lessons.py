@@ -59,6 +59,12 @@ SMALLEST: dict[str, dict] = {
     "07_flops_and_the_clock": {
         "heavy": "resnet10", "others": [], "look_into": ["resnet10", "mobilenetv2"], "num_frames": 8, "crop_size": 32,
     },
+    "08_from_few_videos": {"table": "{motion}", "pretrained": "", "imagenet": "", "videos": [2, 3], "clips": 16}
+    | {"validation_videos": 1, "epochs": 1, "model": "resnet10 widen_factor=0.0625"},
+    "09_does_it_know_or_remember": {"table": "{motion}", "training_videos": 2, "validation_videos": 1, "epochs": 2}
+    | {"model": "resnet10 widen_factor=0.0625"},
+    "10_pictures_or_motion": {"training_videos": 2, "validation_videos": 1, "epochs": 1}
+    | {"model": "resnet10 widen_factor=0.0625"},
     "11_what_the_number_hides": {"table": "{motion}", "training_videos": [3, 1], "validation_videos": 2}
     | {"epochs": 2},
 }  # fmt: skip

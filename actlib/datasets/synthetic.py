@@ -4,6 +4,8 @@ No single frame tells the class, by construction. The world is a torus (a shape 
 other) and a shape's log-size lives on a circle too (grown past the largest size, it is the smallest). Position,
 orientation and log-size are uniform for every class; a motion adds to them something that does not depend on them,
 and a uniform variable on a circle stays uniform. Look (kind, colours, textures) and noise never see the class.
+The label set "colour_and_motion" is the one exception: a class is a colour, which any frame shows, and a direction,
+which none does. Both colours are equally bright, so that optical flow, computed from grey frames, cannot tell them.
 
 Reversing time turns left into right, up into down, clockwise into counterclockwise and grow into shrink: a spec
 gives the state in the middle of the video and the rates of change, so its reversal negates the rates and no more.
@@ -33,13 +35,16 @@ FORMAT_VERSION = 2  # raise it when the same seed would give other videos
 SPEED = (1.5, 3.0)  # px
 SPIN = np.deg2rad((6.0, 9.0))  # 4 frames turn at most 36°: less than half of the 90° of square and cross
 GROWTH = np.array((0.7, 0.98)) / (NUM_FRAMES - 1)  # share of the log-size circle: at most one wrap in a video
-# What a label of the set "motion" means: which rate of the spec, its sign and its size.
+# What a label of the set "motion", or the last word of one of "colour_and_motion", means: which rate of the spec, its
+# sign and its size.
 _RATES = {
     "left": ("vx", -1, SPEED), "right": ("vx", 1, SPEED),
     "up": ("vy", -1, SPEED), "down": ("vy", 1, SPEED),
     "clockwise": ("spin", 1, SPIN), "counterclockwise": ("spin", -1, SPIN),
     "grow": ("growth", 1, GROWTH), "shrink": ("growth", -1, GROWTH),
 }  # fmt: skip
+# The first word of a label of "colour_and_motion": how far red, green and blue lie from a grey of the same luma.
+_TINTS = {"orange": (0.25, 0.0, -0.25), "blue": (-0.25, 0.0, 0.25)}
 DIAMETER = (0.3 * HEIGHT, 0.84 * HEIGHT)  # px, of the circle round the shape
 PATCH = 56  # px, even; holds the largest shape
 
@@ -77,7 +82,7 @@ class MotionSpec:
 
 
 def sample_spec(label: str, rng: np.random.Generator) -> MotionSpec:
-    """Draw a video of a class of either label set. Raises ValueError for an unknown label."""
+    """Draw a video of a class of any label set. Raises ValueError for an unknown label."""
     _check_name("label", label, [known for labels in LABEL_SETS.values() for known in labels])
     seed, x, y = int(rng.integers(2**63)), rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)
     spec = MotionSpec(label, seed, x, y, angle=rng.uniform(0, 2 * np.pi), size=rng.uniform())
@@ -86,8 +91,9 @@ def sample_spec(label: str, rng: np.random.Generator) -> MotionSpec:
 
 def _sample_motion(label: str, rng: np.random.Generator) -> dict[str, float]:
     """The fields of a spec that a label decides."""
-    if label in _RATES:
-        rate, sign, size = _RATES[label]
+    _, motion = _words(label)
+    if motion in _RATES:
+        rate, sign, size = _RATES[motion]
         return {rate: sign * rng.uniform(*size)}
     if label == "shake":
         return {"amplitude": rng.uniform(3.5, 7)}
@@ -102,16 +108,24 @@ def _sample_motion(label: str, rng: np.random.Generator) -> dict[str, float]:
     return motion | {"period": rng.uniform(10, 16), "phase": phase}
 
 
+def _words(label: str) -> tuple[str, str]:
+    """The colour in a label, empty where it names none, and the motion."""
+    colour, _, motion = label.rpartition(" ")
+    return colour, motion
+
+
 def reverse(spec: MotionSpec) -> MotionSpec:
     """The spec that renders the frames of `spec` in reverse order, bit for bit, with the label of that motion.
 
     Raises ValueError for a label whose reversal has no label: those of "motion_finetune".
     """
-    if spec.label not in _RATES:
+    colour, motion = _words(spec.label)
+    if motion not in _RATES:
         raise ValueError(f"no label is the time reversal of {spec.label!r}; reverse() knows {', '.join(_RATES)}")
-    rate, sign, _ = _RATES[spec.label]
-    label = next(other for other, (name, turned, _) in _RATES.items() if (name, turned) == (rate, -sign))
+    rate, sign, _ = _RATES[motion]
+    opposite = next(other for other, (name, turned, _) in _RATES.items() if (name, turned) == (rate, -sign))
     rates = {name: -getattr(spec, name) for name in ("vx", "vy", "spin", "growth")}
+    label = f"{colour} {opposite}".strip()
     return replace(spec, label=label, noise_reversed=not spec.noise_reversed, **rates)
 
 
@@ -154,6 +168,8 @@ def render(spec: MotionSpec) -> np.ndarray:
     background = _background(rng)
     kind, interior = rng.choice(KINDS), rng.choice(INTERIORS)
     light, dark = _colour(rng, rng.uniform(0.85, 0.95), 0.3), _colour(rng, rng.uniform(0.45, 0.55), 0.3)
+    if colour := _words(spec.label)[0]:  # of a luma at which no channel is cut off
+        light, dark = (_tinted(rng.uniform(*lumas), np.array(_TINTS[colour])) for lumas in ((0.6, 0.7), (0.35, 0.45)))
 
     # Only a square patch round the shape is computed, with its first pixel at a whole place, `corner`.
     state = trajectory(spec)
@@ -184,7 +200,11 @@ def render(spec: MotionSpec) -> np.ndarray:
 
 def _colour(rng: np.random.Generator, luma: float, tint: float) -> np.ndarray:
     """A random colour of the given luma (0 to 1), about `tint` away from grey: float32 (3, 1, 1), 0 to 255."""
-    offset = rng.uniform(-tint, tint, 3)
+    return _tinted(luma, rng.uniform(-tint, tint, 3))
+
+
+def _tinted(luma: float, offset: np.ndarray) -> np.ndarray:
+    """The colour of the given luma (0 to 1) that lies `offset` (3) away from grey: float32 (3, 1, 1), 0 to 255."""
     return (255 * np.clip(luma + offset - offset @ LUMA, 0, 1)).astype(np.float32)[:, None, None]
 
 

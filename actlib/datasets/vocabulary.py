@@ -11,6 +11,7 @@ VIDEO_BACKENDS = ("auto", "pyav", "decord")  # auto is PyAV: exact in every file
 LABEL_SETS = {  # of the synthetic videos
     "motion": ("left", "right", "up", "down", "clockwise", "counterclockwise", "grow", "shrink"),
     "motion_finetune": ("bounce", "zigzag", "orbit", "shake"),
+    "colour_and_motion": ("orange left", "orange right", "blue left", "blue right"),
 }
 FRAME_NAMES = ("image_00001.jpg", "00001.jpg")  # of the first frame in a folder of frames
 STORAGES = ("original", "short_gop", "frames", "lmdb", "flow")
