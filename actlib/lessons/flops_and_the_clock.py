@@ -5,18 +5,21 @@ import torch
 
 from actlib.analysis.costs.layer_times import layer_times
 from actlib.compute.device import pick_device
+from actlib.compute.execution import Execution
 from actlib.lessons.networks import open_network
 from actlib.progress import progress
 
 
 def measure(
-    networks: list[str], num_frames: int, crop_size: int, batch_size: int, device: str = "auto"
+    networks: list[str], num_frames: int, crop_size: int, batch_size: int, memory_format: str, device: str = "auto"
 ) -> pd.DataFrame:
-    """`layer_times` of every network, by column `network`, on a batch of noise."""
-    place, tables = pick_device(device), []
+    """`layer_times` of every network in float32 and this memory format, by column `network`, on a batch of noise."""
+    place, execution, tables = pick_device(device), Execution("float32", memory_format), []
     for name in progress(networks, desc="networks"):
         clips = torch.randn(batch_size, 3, num_frames, crop_size, crop_size, device=place)
-        tables.append(layer_times(open_network(name, 400).to(place), clips).assign(network=name))
+        clips = clips.contiguous(memory_format=execution.layout_of_clips())
+        model = execution.apply_to(open_network(name, 400).to(place))
+        tables.append(layer_times(model, clips).assign(network=name))
     table = pd.concat(tables, ignore_index=True)
     return table[["network", *table.columns.drop("network")]]
 

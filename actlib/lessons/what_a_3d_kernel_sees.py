@@ -72,7 +72,7 @@ def _answer(layer: nn.Conv2d | nn.Conv3d, clips: torch.Tensor) -> np.ndarray:
 
 def direction_index(answers: pd.DataFrame) -> pd.DataFrame:
     """How much each filter prefers one direction: a row a filter, columns filter, index, speed; the one that likes left
-    most first. `index`: (right − left) / (right + left) of the answers, −1 to 1, at the `speed` where it is largest."""
+    most first. `index`: (right − left) / (right + left) of the answers, −1 to 1, at the `speed` that tells most."""
     table = answers.pivot(index="filter", columns="speed", values="answer")
     speeds = sorted(speed for speed in table.columns if speed > 0 and -speed in table.columns)
     right, left = table[speeds].to_numpy(), table[[-speed for speed in speeds]].to_numpy()

@@ -95,12 +95,14 @@ def tuning_curves(answers: pd.DataFrame, index: pd.DataFrame, *, most: int = 2) 
     if len(networks) > 1:
         name = index[index["network"] == networks[-1]]["filter"].iloc[0]
         rows = answers[(answers["network"] == networks[-1]) & (answers["filter"] == name)]
-        ax.plot(rows["speed"], rows["answer"], color="0.55", label=f"filter {name} of the last network", zorder=1)
+        ax.plot(rows["speed"], rows["answer"], color="0.55", label=f"filter {name} of {networks[-1]}", zorder=1)
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.set_xlabel("the bar's speed, pixels a frame   (← left · right →)")
     ax.set_ylabel("answer, % of the filter's largest")
     ax.set_ylim(0, 105)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, frameon=False, fontsize=8)
+    legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     for place, network in enumerate(networks):
         values = index[index["network"] == network]["index"].to_numpy()
         spread = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(1)
