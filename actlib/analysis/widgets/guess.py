@@ -27,7 +27,9 @@ class Guess:
         if choices:
             self.control = ipywidgets.RadioButtons(options=choices, value=None, layout={"width": "max-content"})
         else:
-            how = {"readout_format": ".0f" if high - low >= 20 else ".2f", "step": (high - low) / 100}
+            how = {"readout_format": ".2f", "step": (high - low) / 100}
+            if high - low >= 20:  # the number that is taken is the one that is shown
+                how = {"readout_format": ".0f", "step": 1}
             self.control = ipywidgets.FloatSlider((low + high) / 2, min=low, max=high, layout={"width": "420px"}, **how)
         self.button = ipywidgets.Button(description="That is my guess", button_style="primary")
         self.text = ipywidgets.HTML()
