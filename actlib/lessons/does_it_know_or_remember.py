@@ -21,9 +21,9 @@ def mixed_clips(job: Job, count: int = 4) -> tuple[list[np.ndarray], list[str]]:
     rng = stream(job.p.seed, "mix", 0, first)
     targets = mix(clips, batch.labels.to(job.device), mixup=job.p.mixup, cutmix=job.p.cutmix, rng=rng)
     shown = (clips[:count].float() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
-    names = []
+    names, shares = [], (100 * targets.share, 100 - 100 * targets.share)
     for one, other in zip(targets.labels[:count].tolist(), targets.partners[:count].tolist()):
-        parts = [f"{targets.share:.0%} {job.classes[one]}", f"{1 - targets.share:.0%} {job.classes[other]}"]
+        parts = [f"{share:.0f} % {job.classes[each]}" for share, each in zip(shares, (one, other))]
         names.append(job.classes[one] if one == other else "\n".join(parts))
     return list(shown), names
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,8 @@ LABEL_SET = "colour_and_motion"
 def coloured_videos(folder: Path, training: int, validation: int, progress: Callable | None = None) -> Path:
     """Synthetic videos whose class is a colour and a direction: the path of their table.csv in `folder`."""
     counts = {"training": training, "validation": validation}
-    table = synthetic.generate(folder / "videos", label_set=LABEL_SET, videos_per_class=counts, progress=progress)
+    table = synthetic.generate(folder / "videos", label_set=LABEL_SET, videos_per_class=counts,
+                               progress=progress and partial(progress, desc="drawing videos"))  # fmt: skip
     return write_table(table, folder / "table.csv")
 
 
@@ -37,7 +39,7 @@ def flow_of(table: Path, folder: Path, progress: Callable | None = None) -> Path
         print(f"{error}. Without it this lesson leaves out optical flow.")
         return None
     options = StorageOptions("flow", folder / "flow", short_side=0)
-    flow, _ = convert.convert(read_table(table), options, progress=progress)
+    flow, _ = convert.convert(read_table(table), options, progress=progress and partial(progress, desc="optical flow"))
     return write_table(flow, folder / "table.csv")
 
 

@@ -47,7 +47,7 @@ def test_the_pictures_are_what_the_network_is_shown(motion_table, kind):
     for clip, picture in zip(clips, pictures, strict=False):
         shown = (clip * std + mean).permute(1, 2, 3, 0) * 255
         assert np.abs(shown.numpy() - picture).max() <= 0.51
-    assert len(pictures) == 3 and f"{targets.share:.0%} {job.classes[targets.labels[0]]}" in names[0]
+    assert len(pictures) == 3 and f"{100 * targets.share:.0f} % {job.classes[targets.labels[0]]}" in names[0]
     assert not np.array_equal(pictures[0], (batch.clips[0].permute(0, 2, 3, 1)).numpy())
 
 
