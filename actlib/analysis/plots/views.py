@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from actlib.analysis.plots.clips import film_strip
 from actlib.analysis.plots.drawing import bar_axes, new_axes, write_beside
+from actlib.messages import shorter
 
 Share = tuple[float, float, float, float]
 
@@ -50,10 +51,12 @@ def crop_boxes(frame: np.ndarray, boxes: Sequence[tuple[str, Share]], *, ax: Axe
 
 def clip_panels(
     ticks: pd.DataFrame, span: tuple[int, int], frame: np.ndarray, boxes: Sequence[tuple[str, Share]],
-    strips: Sequence[tuple[np.ndarray, str]], *, title: str, best: pd.DataFrame | None = None,
+    strips: Sequence[tuple[np.ndarray, str]], *, title: str, along: str = "time →",
+    best: pd.DataFrame | None = None,
 ) -> Axes:  # fmt: skip
-    """`timeline` and `crop_boxes`, and below them each of `strips`, (clip uint8 (T, H, W, 3), its name). `best`: the
-    classes of the highest scores (columns class, score, right), as bars beside them."""
+    """`timeline` and `crop_boxes`, and below them each of `strips`, (clip uint8 (T, H, W, 3), its name); `along` is
+    what they run along. `best`: the classes of the highest scores (columns class, score, right), as bars beside
+    them."""
     clips = ticks["clip"].nunique()
     aspects = [clip.shape[1] / clip.shape[2] for clip, _ in strips]
     top = max(2.3, 0.3 * clips + 1.1)
@@ -69,8 +72,7 @@ def clip_panels(
         best_bars(best, ax=axes["best"])
     for number, (clip, name) in enumerate(strips):
         film_strip([clip], [name], frames=min(8, len(clip)), ax=axes[f"strip {number}"])
-        if number < len(strips) - 1:
-            axes[f"strip {number}"].set_xlabel("")
+        axes[f"strip {number}"].set_xlabel(along if number == len(strips) - 1 else "")
     figure.suptitle(title, parse_math=False)
     return axes["timeline"]
 
@@ -79,9 +81,12 @@ def best_bars(best: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """The highest scores of a video: `best` has the columns class, score (0 to 1) and right (whether it is the true
     one, which is green)."""
     ax = bar_axes(best["class"].tolist(), ax, width=5)
-    colors = ["C2" if right else "0.6" for right in best["right"]]
+    colors = ["#98df8a" if right else "0.8" for right in best["right"]]
     ax.barh(range(len(best)), 100 * best["score"], color=colors)
-    write_beside(ax, 100 * best["score"], range(len(best)), [f"{100 * score:.1f}" for score in best["score"]])
-    ax.set_xlim(0, 118)
+    # The names stand on the bars: beside them long ones would leave no room for the other panels.
+    texts = [f"{shorter(name, 26)}  {100 * score:.1f}" for name, score in zip(best["class"], best["score"])]
+    write_beside(ax, [0] * len(best), range(len(best)), texts, fontsize=8.5)
+    ax.set_yticks([])
+    ax.set_xlim(0, 100)
     ax.set_xlabel("score, %")
     return ax

@@ -7,6 +7,7 @@ import pandas as pd
 
 LISTED = 200  # names in the list; of more one types a part
 ALL = "all"
+NONE = "no video fits what is chosen"
 
 
 class VideoChooser:

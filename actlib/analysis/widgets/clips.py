@@ -9,12 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from actlib.analysis.plots.views import clip_panels
-from actlib.analysis.widgets.chooser import VideoChooser
+from actlib.analysis.widgets.chooser import NONE, VideoChooser
 from actlib.analysis.widgets.player import COLORS, Player, box_of, strip, thin
 from actlib.analysis.widgets.videos import show_video, span_of
 from actlib.datasets.clips.loaders import Drawn, TrainingClips
 from actlib.datasets.clips.show import pictures
 from actlib.datasets.clips.transforms import train_transform
+from actlib.datasets.errors import DataError
 from actlib.datasets.vocabulary import CROPS, SAMPLINGS
 from actlib.progress import is_interactive
 
@@ -109,7 +110,7 @@ class ClipExplorer:
         self.controls["short_side"].disabled = settings["crop"] not in ("random", "center")
         self.controls["scale_min"].disabled = settings["crop"] != "random_resized"
         if self.chooser.row is None:
-            self._show_nothing("no video fits what is chosen")
+            self._show_nothing(NONE)
             return
         self.message.value = "decoding …"
         try:
@@ -124,6 +125,8 @@ class ClipExplorer:
 
     @property
     def _row(self) -> pd.Series:
+        if self.chooser.row is None:
+            raise DataError(NONE)
         return self.videos.loc[self.chooser.row]
 
     def _draw(self, settings: dict) -> list[Drawn]:

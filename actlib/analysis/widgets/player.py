@@ -12,7 +12,7 @@ import traitlets
 from PIL import Image
 
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
-HEIGHT = 168  # pixels of a picture in a strip, which shows them half as large: sharp on fine screens
+HEIGHT = 152  # pixels of a picture in a strip, which shows them half as large: sharp on fine screens
 Share = tuple[float, float, float, float]  # of a frame: top, left, height, width
 
 
@@ -57,7 +57,9 @@ def strip(
         "</figure>"
         for image, caption in zip(images, captions)
     )
-    return f'<div class="actlib-strip"><span class="actlib-strip-name">{html.escape(name)}</span>{figures}</div>'
+    return f'<div class="actlib-strip"><span class="actlib-strip-name">{html.escape(name)}</span>' + (
+        f'<div class="actlib-strip-frames">{figures}</div></div>'
+    )
 
 
 def thin(count: int, most: int) -> list[int]:

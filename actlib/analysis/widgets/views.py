@@ -12,8 +12,8 @@ import torch
 from matplotlib.axes import Axes
 
 from actlib.analysis.plots.views import clip_panels
-from actlib.analysis.widgets.chooser import VideoChooser
-from actlib.analysis.widgets.player import COLORS, Player, box_of, by_score, strip
+from actlib.analysis.widgets.chooser import NONE, VideoChooser
+from actlib.analysis.widgets.player import COLORS, Player, box_of, by_score, strip, thin
 from actlib.analysis.widgets.videos import show_video, span_of
 from actlib.datasets.clips.crops import scaled
 from actlib.datasets.clips.protocol import Protocol
@@ -110,7 +110,7 @@ class ViewExplorer:
         self.controls["frame_stride"].disabled = self.controls["kind"].value == "uniform"
         self.scores = self.video_scores = None
         if self.chooser.row is None:
-            self._show_nothing("no video fits what is chosen")
+            self._show_nothing(NONE)
             return
         self.message.value = "decoding …"
         try:
@@ -125,6 +125,8 @@ class ViewExplorer:
 
     @property
     def _row(self) -> pd.Series:
+        if self.chooser.row is None:
+            raise DataError(NONE)
         return self.videos.loc[self.chooser.row]
 
     @property
@@ -224,10 +226,13 @@ class ViewExplorer:
         if self.scores is not None:
             ticks["score"] = np.repeat(self.true_scores.mean(1), self.windows.shape[1])
         boxes = [(str(number), box) for number, box in enumerate(self.boxes, 1)]
-        views = np.stack(self.pictures[:8])
-        strips = [(views, f"views 1–{len(views)}" if len(views) > 1 else "view 1")]
+        count = len(self.pictures)
+        views = np.stack([self.pictures[place] for place in thin(count, 8)])
+        strips = [(views, f"{len(views)} of {count}\nviews" if count > 8 else f"view{'s' if count > 1 else ''}")]
         title = f"{self._row['video_id']} ({self._row['label']}): {self.protocol}"
-        return clip_panels(ticks, span_of(self._row), self.frame, boxes, strips, title=title, best=self.best)
+        return clip_panels(
+            ticks, span_of(self._row), self.frame, boxes, strips, title=title, along="views →", best=self.best
+        )
 
     def _show(self) -> None:
         begin, end = span_of(self._row)

@@ -169,3 +169,19 @@ def test_a_folder_of_frames_is_encoded_to_be_played(videos, tmp_path):
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 6 and frames[0].shape == (32, 52, 3)
     assert [frame[..., 0].mean() for frame in frames] == pytest.approx([75, 100, 125, 150, 175, 200], abs=8)
+
+
+def test_optical_flow_is_shown_x_above_y(videos, tmp_path):
+    from PIL import Image
+
+    for number in range(1, 13):
+        for axis in "xy":
+            Image.new("L", (64, 48), 128).save(tmp_path / f"{number:05d}_{axis}.jpg")
+    rows = videos.iloc[:1].assign(path=str(tmp_path), num_frames=12, end=np.nan, fps=np.nan)
+    how = {"modality": "flow", "num_frames": 4, "crop": "center", "short_side": 40, "crop_size": 32}
+    upper = 48 / (2 * 48 + 2)  # the share of the picture that x takes
+    for explorer in (explore(rows, **how), ViewExplorer(rows, ["left"], VIEWS, modality="flow", interactive=True)):
+        assert explorer.player.made == "encoded for the browser" and len(explorer.player.video) > 1000
+        box = explorer.player.boxes[0]
+        assert (box["top"], box["height"]) == pytest.approx((upper * 4 / 40, upper * 32 / 40))
+        assert explorer.picture().figure.axes
