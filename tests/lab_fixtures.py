@@ -47,7 +47,7 @@ def lab(tmp_path) -> Iterator[Callable[[dict[str, str]], str]]:
             server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
         servers.append(server)
         address = f"http://127.0.0.1:{port}"
-        for _ in range(120):
+        for _ in range(360):
             try:
                 urllib.request.urlopen(f"{address}/api", timeout=2)
                 return address
@@ -59,7 +59,7 @@ def lab(tmp_path) -> Iterator[Callable[[dict[str, str]], str]]:
     yield start
     for server in servers:
         server.terminate()
-        server.wait(15)
+        server.wait(60)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ SMALLEST = {
     "04_video_accuracy": {"precision": "float32", "memory_format": "contiguous", "batch_size": 4, "num_workers": 0},
     "05_flops": {"batch_sizes": [2], "precision": "float32", "models": ["resnet10 widen_factor=0.25"]},
     "06_compare": {},
+    "07_explore": {},
     "09_fusion": {},
 }
 

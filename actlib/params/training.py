@@ -1,4 +1,4 @@
-"""Parameters of 02_train and 03_finetune."""
+"""Parameters of 02_train and 03_finetune, and those of a training clip, which 07_explore has too."""
 
 import re
 from collections.abc import Collection
@@ -8,7 +8,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from actlib.datasets import vocabulary
-from actlib.params.base import Above0, DeviceParams, Group, InputPath, Positive, Share, WeightsPath, check_model
+from actlib.params.base import (
+    Above0,
+    DeviceParams,
+    Group,
+    InputPath,
+    Params,
+    Positive,
+    Share,
+    WeightsPath,
+    check_model,
+)
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 Sampling = Literal[*vocabulary.SAMPLINGS]
@@ -18,7 +28,51 @@ Means = Annotated[list[float], Field(min_length=1, max_length=3)]
 Stds = Annotated[list[Above0], Field(min_length=1, max_length=3)]
 
 
-class TrainingParams(DeviceParams):
+class ClipParams(Params):
+    """What makes a training clip, pixels and frames; for notebooks 02, 03 and 07."""
+
+    num_frames: int = Group.clip(8, "T: frames of a clip", ge=1)
+    frame_stride: int = Group.clip(2, "step between the frames of a clip", ge=1)
+    short_side: int = Group.clip(48, "pixels of the short side before a random or centre crop", ge=16)
+    crop_size: int = Group.clip(48, "pixels, height and width of a clip", ge=16)
+    sampling: Sampling = Group.clip("random", "frames of a training clip: {}")
+    loop: Loop = Group.clip("taken", "short videos repeat their frames after the stride (taken) or before it (span)")
+    modality: Literal[*vocabulary.MODALITIES] = Group.clip("rgb", "{}; flow: pairs of optical flow beside the frames")
+
+    crop: Literal[*vocabulary.CROPS] = Group.augment(
+        "random_resized", "random_resized, random, center, multi_scale_random, …_corner, …_center or …_fixed"
+    )
+    scale_min: float = Group.augment(0.8, "random_resized: smallest share of the frame's area", gt=0, le=1)
+    crop_scales: list[Share] = Group.augment(
+        [1.0, 0.8409, 0.7071, 0.5946, 0.5], "multi_scale: sides of the crop as shares of the short side", min_length=1
+    )
+    short_side_max: int = Group.augment(0, "random: short side drawn from short_side up to this; 0: short_side", ge=0)
+    color_jitter: Share = Group.augment(
+        0.0, "strength of random brightness, contrast and saturation; a quarter for hue"
+    )
+    rand_augment: int = Group.augment(0, "magnitude of RandAugment's two operations, 1 to 30; 0: none", ge=0, le=30)
+    random_erasing: Share = Group.augment(0.0, "share of the clips in which a random box is erased")
+
+    @property
+    def clip(self) -> dict:
+        """These parameters by name."""
+        return {name: getattr(self, name) for name in ClipParams.__annotations__}
+
+    def _clip_checks(self) -> list[tuple[str, bool, str]]:
+        """What cannot be meant, for `refuse`."""
+        flow, for_colours = self.modality == "flow", "is made for colours; set 0 for modality flow"
+        small, unlike = f"smaller than short_side {self.short_side}", f"belongs to crop: random, not {self.crop}"
+        return [
+            ("crop_size", 0 < self.short_side < self.crop_size, f"larger than short_side {self.short_side}"),
+            ("short_side_max", 0 < self.short_side_max < self.short_side, small),
+            ("short_side_max", bool(self.short_side_max and self.crop != "random"), unlike),
+            ("crop_scales", not all(self.crop_scales), "shares above 0"),
+            ("color_jitter", bool(flow and self.color_jitter), for_colours),
+            ("rand_augment", bool(flow and self.rand_augment), for_colours),
+        ]
+
+
+class TrainingParams(ClipParams, DeviceParams):
     """What training and fine-tuning share."""
 
     table: InputPath = Group.start("outputs/demo/motion/table.csv", "annotation table written by 01_data_prep")
@@ -31,34 +85,14 @@ class TrainingParams(DeviceParams):
     timeout: float = Group.data(60.0, "seconds for one clip before its video counts as undecodable", gt=0)
     max_replacements: int = Group.data(10, "tries to replace a clip that cannot be decoded", ge=0)
 
-    num_frames: int = Group.clip(8, "T: frames of a clip", ge=1)
-    frame_stride: int = Group.clip(2, "step between the frames of a clip", ge=1)
-    short_side: int = Group.clip(48, "pixels of the short side before a random or centre crop", ge=16)
-    crop_size: int = Group.clip(48, "pixels, height and width of a clip", ge=16)
-    sampling: Sampling = Group.clip("random", "frames of a training clip: {}")
-    loop: Loop = Group.clip("taken", "short videos repeat their frames after the stride (taken) or before it (span)")
     mean: Means = Group.clip([0.4345, 0.4051, 0.3775], "of the channels, or one for all, 0-1 scale")
     std: Stds = Group.clip([0.2768, 0.2713, 0.2737], "of the channels, or one for all, 0-1 scale")
     channel_order: Literal[*CHANNEL_ORDERS] = Group.clip("rgb", "order of the channels, of mean and std too: {}")
-    modality: Literal[*vocabulary.MODALITIES] = Group.clip("rgb", "{}; flow: pairs of optical flow beside the frames")
 
-    crop: Literal[*vocabulary.CROPS] = Group.augment(
-        "random_resized", "random_resized, random, center, multi_scale_random, …_corner, …_center or …_fixed"
-    )
-    scale_min: float = Group.augment(0.8, "random_resized: smallest share of the frame's area", gt=0, le=1)
-    crop_scales: list[Share] = Group.augment(
-        [1.0, 0.8409, 0.7071, 0.5946, 0.5], "multi_scale: sides of the crop as shares of the short side", min_length=1
-    )
-    short_side_max: int = Group.augment(0, "random: short side drawn from short_side up to this; 0: short_side", ge=0)
     flip: bool = Group.augment(False, "mirror half of the clips left to right (not where that changes the label)")
     flip_labels: Literal["refuse", "swap"] = Group.augment(
         "refuse", "where a mirrored class is another class: refuse to flip, or swap the two labels"
     )
-    color_jitter: Share = Group.augment(
-        0.0, "strength of random brightness, contrast and saturation; a quarter for hue"
-    )
-    rand_augment: int = Group.augment(0, "magnitude of RandAugment's two operations, 1 to 30; 0: none", ge=0, le=30)
-    random_erasing: Share = Group.augment(0.0, "share of the clips in which a random box is erased")
     mixup: float = Group.augment(0.0, "alpha of mixup; 0: none", ge=0)
     cutmix: float = Group.augment(0.0, "alpha of CutMix; 0: none. With mixup too, each batch takes one of them", ge=0)
 
@@ -89,27 +123,14 @@ class TrainingParams(DeviceParams):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        flow = self.modality == "flow"
-        for_colours, one = (
-            "is made for colours; set 0 for modality flow",
-            "modality flow needs one for all its channels",
-        )
+        flow, one = self.modality == "flow", "modality flow needs one for all its channels"
         rising = self.milestones == sorted(set(self.milestones))
         return self.refuse(
-            ("crop_size", 0 < self.short_side < self.crop_size, f"larger than short_side {self.short_side}"),
-            ("short_side_max", 0 < self.short_side_max < self.short_side, f"smaller than short_side {self.short_side}"),
-            (
-                "short_side_max",
-                self.short_side_max and self.crop != "random",
-                f"belongs to crop: random, not {self.crop}",
-            ),
-            ("crop_scales", not all(self.crop_scales), "shares above 0"),
+            *self._clip_checks(),
             ("mean", len(self.mean) not in (0, 1, 3), "three numbers are needed, one a channel, or one for all"),
             ("std", len(self.std) not in (0, 1, 3), "three numbers are needed, one a channel, or one for all"),
             ("mean", flow and len(self.mean) > 1, f"{one}, such as [0.5]"),
             ("std", flow and len(self.std) > 1, f"{one}, such as [0.226]"),
-            ("color_jitter", flow and self.color_jitter, for_colours),
-            ("rand_augment", flow and self.rand_augment, for_colours),
             ("channel_order", flow and self.channel_order == "bgr", "is of colours; set rgb for modality flow"),
             (
                 "nesterov",

@@ -14,6 +14,7 @@ _MODULES = {
     ),
     "datasets": ("class_counts", "storage_bars"),
     "training": ("curves_of_runs", "learning_rates", "training_curves"),
+    "views": ("best_bars", "clip_panels", "crop_boxes", "timeline"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOMES)

@@ -174,10 +174,8 @@ class TrainingClips(Videos):
         rng = stream(self.seed, "clip", self.epoch, index)
         failures: list[tuple[str, str]] = []
         while True:
-            begin, end = self.segment(index)
-            frames = begin + self.window(end - begin, rng)
             try:
-                clip = self.read(index, frames)
+                _, clip = self._decoded(index, rng)
                 break
             except VideoError as error:
                 failures.append((error.path, error.reason))
@@ -186,11 +184,37 @@ class TrainingClips(Videos):
                         error.path, f"{error.reason} (and {self.max_replacements} replacements failed as well)"
                     ) from error
                 index = int(rng.integers(len(self)))
+        return Sample(self._augmented(clip, rng), int(self.labels[index]), failures)
+
+    def draw(self, index: int) -> "Drawn":
+        """`data[index]` and how it comes about, for people to look at. Raises VideoError where the video cannot be
+        decoded: none takes its place."""
+        rng = stream(self.seed, "clip", self.epoch, index)
+        frames, decoded = self._decoded(index, rng)
+        clip = self._augmented(decoded, rng)
+        return Drawn(frames, decoded, clip, getattr(self.transform, "last_crop", None))
+
+    def _decoded(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, torch.Tensor]:
+        begin, end = self.segment(index)
+        frames = begin + self.window(end - begin, rng)
+        return frames, self.read(index, frames)
+
+    def _augmented(self, clip: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's global generator
             # torch.manual_seed seeds all devices, which takes a tenth of the time of a short clip.
             torch.default_generator.manual_seed(int(rng.integers(2**62)))
-            clip = self.transform(clip)
-        return Sample(clip, int(self.labels[index]), failures)
+            return self.transform(clip)
+
+
+@dataclass
+class Drawn:
+    """How a training clip comes about. `frames`: the numbers of its frames in the file, int64 (T,); `decoded`: uint8
+    (T, C, H, W); `clip`: what the network is given, (T, C, size, size); `crop`: see `TrainTransform.last_crop`."""
+
+    frames: np.ndarray
+    decoded: torch.Tensor
+    clip: torch.Tensor
+    crop: tuple[tuple[int, int], tuple[int, int, int, int]] | None
 
 
 def batch_sizes(length: int, batch_size: int, last_batch: str = "spread") -> list[int]:

@@ -97,7 +97,13 @@ def _of_torchvision(
 
 
 class TrainTransform:
-    """What `train_transform` returns: called with a clip, it answers the augmented one."""
+    """What `train_transform` returns: called with a clip, it answers the augmented one.
+
+    `last_crop`: of the clip before, for people to look at: the (height, width) that its frames were resized to, and
+    the box of these that was cut out.
+    """
+
+    last_crop: tuple[tuple[int, int], crops.Box] | None = None
 
     def __init__(self, crop, short_sides, crop_size, scale_min, crop_scales, color, erase):
         self.crop, self.short_sides, self.crop_size = crop, short_sides, crop_size
@@ -118,11 +124,17 @@ class TrainTransform:
         if self.crop in ("random", "center"):
             shortest, longest = self.short_sides
             clip = resize_short_side(clip, shortest + crops.draw(longest - shortest + 1))
-            height, width = clip.shape[-2:]
-            if self.crop == "random":
-                return cut(clip, crops.random_box(height, width, self.crop_size))
-            return cut(clip, crops.box_at("center", height, width, self.crop_size))
-        return crop_resize(clip, *self._box(*clip.shape[-2:]), (self.crop_size, self.crop_size))
+            box = self._square(*clip.shape[-2:])
+            self.last_crop = tuple(clip.shape[-2:]), box
+            return cut(clip, box)
+        box = self._box(*clip.shape[-2:])
+        self.last_crop = tuple(clip.shape[-2:]), box
+        return crop_resize(clip, *box, (self.crop_size, self.crop_size))
+
+    def _square(self, height: int, width: int) -> crops.Box:
+        if self.crop == "random":
+            return crops.random_box(height, width, self.crop_size)
+        return crops.box_at("center", height, width, self.crop_size)
 
     def _box(self, height: int, width: int) -> crops.Box:
         if self.crop == "random_resized":
