@@ -40,6 +40,8 @@ def lab(tmp_path) -> Iterator[Callable[..., str]]:
         options = ["--no-browser", "--allow-root", f"--port={port}", f"--notebook-dir={tmp_path}"]
         options += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1", *more]  # loopback, a folder of its own
         environment = {name: value for name, value in os.environ.items() if name != "ACTLIB_HEADLESS"}
+        # A user's own settings stay as they are, and servers side by side do not read each other's half-written files.
+        environment |= {f"JUPYTERLAB_{name}_DIR": str(tmp_path / ".lab" / name) for name in ("SETTINGS", "WORKSPACES")}
         command = [sys.executable, "-m", "jupyter", "lab", *options]
         with open(tmp_path / "lab.log", "w") as log:
             server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)

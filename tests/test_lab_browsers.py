@@ -38,13 +38,14 @@ def test_runs_are_found_and_a_cell_of_the_matrix_plays_its_videos(page, lab, tmp
     assert [rows.nth(number).locator("td").nth(1).inner_text() for number in (0, 1)] == ["third", "slow"]
 
     rows.nth(1).locator("td").nth(1).click()
-    page.wait_for_selector(".actlib-runs-rows tr.actlib-chosen:has-text('slow')")
-    picture = page.locator("img.actlib-runs-curves").get_attribute("src")
+    pictures = "count => document.querySelectorAll('.actlib-runs-pictures img').length == count"
+    page.wait_for_function(pictures, arg=1)  # the last that is drawn of a choice
+    assert rows.nth(1).get_attribute("class") == "actlib-chosen" and rows.nth(0).get_attribute("class") is None
+    alone = page.locator("img.actlib-runs-curves").get_attribute("src")
     rows.nth(0).locator("input").click()
-    page.wait_for_function("before => document.querySelector('img.actlib-runs-curves').src != before", arg=picture)
-    page.wait_for_selector(".actlib-runs-parameters td:text-is('0.003')")
+    page.wait_for_function(pictures, arg=2)
+    assert page.locator("img.actlib-runs-curves").get_attribute("src") != alone
     assert page.inner_text(".actlib-runs-parameters tbody").split()[-3:] == ["lr", "0.001", "0.003"]
-    assert page.locator(".actlib-runs-pictures img").count() == 2
     assert "centre clip, best epoch" in page.inner_text(".actlib-runs-numbers")
 
     page.locator(f".actlib-predictions-matrix g:has(title:text('{videos['label'][0]} → {taken_for}'))").click()
