@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from actlib.models import VideoModel, create_from_spec, format_spec
+from actlib.models.parts.structure import structure_only
 
 VECTORS = sorted((Path(__file__).parent / "data" / "models").glob("*.json"))
 
@@ -22,7 +23,7 @@ def read_vector(path: Path) -> dict:
 
 def create_on_meta(spec: str, num_classes: int) -> VideoModel:
     """A model without storage: its structure alone, at no cost."""
-    with torch.device("meta"):
+    with structure_only():
         return create_from_spec(spec, num_classes)
 
 

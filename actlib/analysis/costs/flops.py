@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from actlib.models import VideoModel, create_from_spec
+from actlib.models.parts.structure import structure_only
 
 KINDS = ("conv", "linear", "attention", "pooling", "norm", "elementwise", "uncounted")
 MACS = KINDS[:3]
@@ -156,7 +157,7 @@ def _steps_of(func: torch._ops.OpOverload, args: tuple, kwargs: dict, output) ->
 
 def on_meta(spec: str, num_classes: int) -> VideoModel:
     """The network of a spec without storage: enough to count, at no cost. Raises ModelError as `create_from_spec`."""
-    with torch.device("meta"):
+    with structure_only():
         return create_from_spec(spec, num_classes)
 
 
