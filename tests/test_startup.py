@@ -29,22 +29,70 @@ def heavy_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+WARM = f"""
+import builtins, json, os, sys, traceback
+import ipywidgets, matplotlib.pyplot, pandas, pydantic, torch
+
+before = [name for name in {HEAVY} if name in sys.modules]
+real, asked = builtins.__import__, set()
+
+
+def noting(name, *arguments, **more):
+    asked.add(name.partition(".")[0])
+    return real(name, *arguments, **more)
+
+
+for line in sys.stdin:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        continue
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    builtins.__import__, error = noting, ""
+    try:
+        exec(json.loads(line), {{"__name__": "__main__"}})
+    except BaseException:
+        error = traceback.format_exc()
+    there = [name for name in {HEAVY} if name in sys.modules and (name not in before or name in asked)]
+    os.write(answers, (json.dumps([before, there, error]) + chr(10)).encode())
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def heavy_after_fork():
+    """As `heavy_after`, in a fork of a process that has torch and what draws: importing those for each notebook would
+    take seconds. An import of torch is noted all the same."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", WARM], cwd=ROOT, **pipes)
+
+    def heavy(code: str) -> set[str]:
+        process.stdin.write(json.dumps(code) + "\n")
+        process.stdin.flush()
+        before, there, error = json.loads(process.stdout.readline())
+        assert before == ["torch"] and not error, error
+        return set(there)
+
+    yield heavy
+    process.communicate()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebooks_imports_bring_torch_at_most(path):
+def test_a_notebooks_imports_bring_torch_at_most(path, heavy_after_fork):
     """torchvision, whose import takes as long as torch's, waits until a network, weights or an augmentation of its own
     are asked for; what only lists, reads and draws does without torch."""
-    assert heavy_after(imports_of(path)) == ({"torch"} if path.stem in NEED_TORCH else set())
+    assert heavy_after_fork(imports_of(path)) == ({"torch"} if path.stem in NEED_TORCH else set())
 
 
-def test_torchvision_comes_with_what_is_made_of_it():
+def test_torchvision_comes_with_what_is_made_of_it(heavy_after_fork):
     code = "from actlib.models import create_model, find_published, list_models\n"
     code += "from actlib.datasets.clips.transforms import train_transform\n"
     code += "assert 'tv_r3d_18' in list_models() and find_published('best.pt') is None\n"
     code += "create_model('resnet10 widen_factor=0.25', 4), train_transform('random_resized', 40, 32)\n"
-    assert heavy_after(code) == {"torch"}
+    assert heavy_after_fork(code) == {"torch"}
     jittered = "train_transform('center', 40, 32, color_jitter=0.1)"
     for asked in ("create_model('i3d', 4)", "find_published('tv_r3d_18')", jittered):
-        assert "torchvision" in heavy_after(code + asked), asked
+        assert "torchvision" in heavy_after_fork(code + asked), asked
 
 
 TRAINING = """

@@ -14,6 +14,7 @@ from actlib.models import (
     model_options,
     parse_spec,
 )
+from actlib.models.parts.structure import structure_only
 from actlib.models.registry import register_model
 from actlib.models.torchvision_models import NAMES
 
@@ -147,6 +148,15 @@ def test_format_spec_leaves_defaults_out_and_keeps_the_order_of_the_options():
 def test_refused_specs(spec, message):
     with pytest.raises(ModelError, match=message):
         parse_spec(spec)
+
+
+@pytest.mark.parametrize("spec", ["resnet10 widen_factor=0.0625", "mobilenetv2 width_mult=0.2", "tam_resnet18"])
+def test_structure_alone_has_the_layout_and_no_storage(spec):
+    built = create_from_spec(spec, 5).state_dict()
+    with structure_only():
+        state = create_from_spec(spec, 5).state_dict()
+    assert all(tensor.is_meta for tensor in state.values())
+    assert [(k, t.shape, t.dtype) for k, t in state.items()] == [(k, t.shape, t.dtype) for k, t in built.items()]
 
 
 def test_create_from_spec_with_extra_options():

@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from actlib.models import VideoModel, create_from_spec
+from actlib.models.parts.structure import structure_only
 
 KINDS = ("conv", "linear", "attention", "pooling", "norm", "elementwise", "uncounted")
 MACS = KINDS[:3]
@@ -104,15 +105,25 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if packet not in _formulas() and func is not torch.ops.prim.device.default:
-            with self:
-                output = func.decompose(*args, **kwargs)
-            if output is not NotImplemented:
-                return output
-        output = func(*args, **kwargs)
+        if (output := _same_shape(packet, args)) is None:
+            if packet not in _formulas() and func is not torch.ops.prim.device.default:
+                with self:
+                    output = func.decompose(*args, **kwargs)
+                if output is not NotImplemented:
+                    return output
+            output = func(*args, **kwargs)
         if any(isinstance(a, torch.Tensor) for a in tree_leaves((args, kwargs))) and not _is_view(func):
             self.steps += _steps_of(func, args, kwargs, output)
         return output
+
+
+def _same_shape(packet: torch._ops.OpOverloadPacket, args: tuple):
+    """What a ReLU or batch norm answers of a tensor without storage: one like it, for which torch takes milliseconds,
+    most of the time of a count. None for all else."""
+    if packet not in (torch.ops.aten.relu, torch.ops.aten.native_batch_norm) or not args[0].is_meta:
+        return None
+    output = torch.empty_like(args[0])
+    return output if packet is torch.ops.aten.relu else (output, *(args[0].new_empty(0) for _ in range(2)))
 
 
 @cache
@@ -156,7 +167,7 @@ def _steps_of(func: torch._ops.OpOverload, args: tuple, kwargs: dict, output) ->
 
 def on_meta(spec: str, num_classes: int) -> VideoModel:
     """The network of a spec without storage: enough to count, at no cost. Raises ModelError as `create_from_spec`."""
-    with torch.device("meta"):
+    with structure_only():
         return create_from_spec(spec, num_classes)
 
 

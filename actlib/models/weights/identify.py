@@ -13,6 +13,7 @@ from functools import lru_cache
 import torch
 
 from actlib.models.parts.residual import BLOCK_COUNTS
+from actlib.models.parts.structure import structure_only
 from actlib.models.registry import (
     ModelError,
     Scalar,
@@ -158,7 +159,7 @@ def _layout(name: str, options: dict[str, Scalar]) -> Layout | None:
 def _built(name: str, options: tuple[tuple[str, Scalar], ...]) -> Layout | None:
     """The layout of a network; None where the options cannot be."""
     try:
-        with torch.device("meta"):
+        with structure_only():
             return _described(create_from_spec(name, 1, **dict(options)))
     except ModelError:
         return None
