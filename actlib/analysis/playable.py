@@ -1,0 +1,87 @@
+"""Videos as a browser plays them: H.264 in mp4, from the file itself where it is that, else encoded on the fly."""
+
+import io
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from fractions import Fraction
+
+import av
+import numpy as np
+import pandas as pd
+
+from actlib.datasets.clips.show import pictures
+from actlib.datasets.errors import VideoError
+from actlib.datasets.video.info import check_file
+from actlib.datasets.video.reader import iter_frames, probe
+
+MOST_BYTES = 16 << 20  # of a file that goes to the browser as it is: it does so in one message
+_USUAL_FPS = 25  # of frames whose rate nobody knows
+_X264 = {"preset": "veryfast", "crf": "23"}
+
+
+def playable_mp4(
+    row, *, most_frames: int = 300, longest_side: int = 320, modality: str = "rgb", timeout: float | None = 60.0
+) -> bytes:
+    """The video of a table's row as an mp4 that browsers play.
+
+    `row`: has a `path`, and `start`, `end`, `num_frames`, `fps` where they are known (of `itertuples`, or a Series).
+    A whole H.264 mp4 of at most MOST_BYTES is given as it is. Whatever else the reader reads (other codecs, a segment,
+    a folder of frames, LMDB; of flow x above y) is encoded: at most `most_frames` evenly spread frames at so much lower
+    a rate that it lasts as long, at most `longest_side` pixels wide and high. `timeout` as for `reader.iter_frames`.
+    Raises VideoError.
+    """
+    path, told = os.fspath(row.path), {}
+    for name in ("start", "end", "num_frames", "fps"):
+        value = getattr(row, name, None)
+        told[name] = None if value is None or pd.isna(value) else float(value)
+    begin, end = int(told["start"] or 0), told["end"]
+    whole = begin == 0 and end in (None, told["num_frames"])
+    if whole and modality == "rgb" and _is_playable(path):
+        with open(path, "rb") as file:
+            return file.read()
+    count, fps = told["num_frames"], told["fps"]
+    if (end is None and count is None) or fps is None:
+        found = probe(path, modality)
+        count, fps = count or found.num_frames, fps or found.fps
+    numbers = np.arange(begin, int(count if end is None else end))
+    step = max(1, -(-len(numbers) // most_frames))
+    pieces = iter_frames(path, numbers[::step], modality=modality, timeout=timeout)
+    frames = (frame for piece in pieces for frame in pictures(piece))
+    return encoded_mp4(frames, (fps or _USUAL_FPS) / step, longest_side=longest_side)
+
+
+def encoded_mp4(frames: Iterable[np.ndarray], fps: float, *, longest_side: int | None = None) -> bytes:
+    """Frames, each uint8 (H, W, 3), as an H.264 mp4 of so many frames per second, one held in memory at a time; with
+    `longest_side` reduced to so many pixels."""
+    buffer, rate = io.BytesIO(), Fraction(fps).limit_denominator(1001)
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate, options=_X264)
+        stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
+        for number, image in enumerate(frames):
+            if number == 0:
+                stream.height, stream.width = _even(image.shape[:2], longest_side)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def _even(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:
+    """Height and width that the codec takes, which has colours for every second pixel only."""
+    scale = min(1, (longest_side or max(size)) / max(size))
+    return tuple(max(2, 2 * round(side * scale / 2)) for side in size)
+
+
+def _is_playable(path: str) -> bool:
+    """Whether browsers play the file as it is. What is wrong with it is found by the reader."""
+    with suppress(VideoError, av.FFmpegError):
+        if check_file(path).st_size > MOST_BYTES:
+            return False
+        with av.open(path, metadata_errors="ignore") as container:
+            stream = container.streams.best("video")
+            context = stream and stream.codec_context
+            known = context and context.name == "h264" and context.pix_fmt in ("yuv420p", "yuvj420p")
+            return bool(known) and "mp4" in container.format.name.split(",")
+    return False
