@@ -40,6 +40,8 @@ def lab(tmp_path) -> Iterator[Callable[[dict[str, str]], str]]:
         options = ["--no-browser", "--allow-root", f"--port={port}", f"--notebook-dir={tmp_path}"]
         options += ["--IdentityProvider.token=", "--ServerApp.ip=127.0.0.1"]  # loopback, a folder of its own
         environment = {name: value for name, value in os.environ.items() if name != "ACTLIB_HEADLESS"}
+        for name in ("SETTINGS", "WORKSPACES"):  # not the user's own theme, nor what other labs have open
+            environment[f"JUPYTERLAB_{name}_DIR"] = str(tmp_path / f".{name.lower()}")
         command = [sys.executable, "-m", "jupyter", "lab", *options]
         with open(tmp_path / "lab.log", "w") as log:
             server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
