@@ -12,11 +12,13 @@ from pathlib import Path
 from actlib.params.base import Params, ParamsError, load_yaml
 from actlib.params.data import DataPrepParams
 from actlib.params.evaluation import CompareParams, FlopsParams, FusionParams, VideoAccuracyParams
+from actlib.params.predicting import PredictParams
 from actlib.params.training import FinetuneParams, TrainingParams, TrainParams, read_factors
 
 __all__ = [
     "NOTEBOOKS", "CompareParams", "DataPrepParams", "FinetuneParams", "FlopsParams", "FusionParams", "Params",
-    "ParamsError", "TrainParams", "TrainingParams", "VideoAccuracyParams", "load_yaml", "notebook_of", "read_factors",
+    "ParamsError", "PredictParams", "TrainParams", "TrainingParams", "VideoAccuracyParams", "load_yaml",
+    "notebook_of", "read_factors",
 ]  # fmt: skip
 
 NOTEBOOKS: dict[str, type[Params]] = {
@@ -26,6 +28,7 @@ NOTEBOOKS: dict[str, type[Params]] = {
     "04_video_accuracy": VideoAccuracyParams,
     "05_flops": FlopsParams,
     "06_compare": CompareParams,
+    "08_predict": PredictParams,
     "09_fusion": FusionParams,
 }
 

@@ -13,6 +13,7 @@ _MODULES = {
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
+    "predictions": ("best_bars", "fall_bars", "marked_strip", "score_curves"),
     "training": ("learning_rates", "training_curves"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

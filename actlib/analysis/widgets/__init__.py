@@ -6,6 +6,7 @@ _HOMES = {
     "Guess": "guess",
     "LiveCurves": "live", "describe_row": "live",
     "NetworkExplorer": "networks",
+    "Upload": "upload", "play": "upload",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 
