@@ -163,8 +163,9 @@ class Params(Checked):
                     weights = type(self).model_fields[name].json_schema_extra.get("weights")
                     there = coming or is_address(path) or _is_there(os.path.join(root, path))
                     known[path] = "" if there else _missing_weights(path) if weights else "no such file"
-                if known[path]:
-                    found[name] = known[path] if path == getattr(self, name) else f"{path}: {known[path]}"
+                if why := known[path]:
+                    alone = path == getattr(self, name) or why.startswith(f"{path}: ")
+                    found[name] = why if alone else f"{path}: {why}"
         return found
 
     def refuse(self, *checks: tuple[str, bool, str]) -> Self:

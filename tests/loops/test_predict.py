@@ -64,9 +64,9 @@ class Bright(nn.Module):
 
 
 def test_a_network_of_known_answer_over_time(tmp_path):
-    """Frames of `write_video` carry their numbers in bits: the corner is the lowest one; here the highest but one."""
+    """Frames of `write_video` carry their numbers in bits: the upper left corner is the lowest."""
     path = write_video(tmp_path / "numbers.mp4", 100, width=64, height=64, fps=20)
-    p = PredictParams.build({"videos": [str(path)], "networks": ["none"], "window_step": 1} | PLAIN
+    p = PredictParams.build({"videos": [str(path)], "networks": [str(path)], "window_step": 1} | PLAIN
                             | SIZES | {"num_frames": 1, "frame_stride": 1}, "test")  # fmt: skip
     model = adopt(Bright(), 2)
     model.preprocessing = PREPROCESSING | {"mean": [0.5] * 3, "std": [1.0] * 3, "channel_order": "rgb"}
