@@ -102,5 +102,6 @@ def play(videos: dict[str, bytes | str | Path], width: int = 320, interactive: b
         content = each if isinstance(each, bytes) else Path(each).read_bytes()
         player = ipywidgets.Video(value=content, autoplay=False, loop=True, layout={"width": f"{width}px"})
         player.add_class("actlib-player")
-        boxes.append(ipywidgets.VBox([ipywidgets.HTML(html.escape(title)), player]))
+        words = ipywidgets.HTML(f'<div style="line-height: 1.3">{html.escape(title)}</div>')
+        boxes.append(ipywidgets.VBox([words, player], layout={"width": f"{width + 8}px"}))
     IPython.display.display(ipywidgets.HBox(boxes, layout={"flex_flow": "row wrap", "grid_gap": "8px"}))

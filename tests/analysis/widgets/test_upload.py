@@ -71,3 +71,14 @@ def test_without_a_screen(job, tmp_path, capsys):
         "in JupyterLab a button stands here that takes a video of yours, and a field for a path or address\n"
         f"first: {tmp_path / 'a.mp4'}\n"
     )
+
+
+def test_players_stand_side_by_side(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    content = write_video(tmp_path / "a.mp4", 8).read_bytes()
+    play({"<first>": tmp_path / "a.mp4", "second": content}, interactive=True)
+    (row,) = shown
+    titles, players = zip(*(box.children for box in row.children))
+    assert [bytes(each.value) for each in players] == [content, content]
+    assert "&lt;first&gt;" in titles[0].value and "second" in titles[1].value
