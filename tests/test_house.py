@@ -20,6 +20,7 @@ MAY_KNOW = {
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
+    "downloads": set(),
     "files": set(),
     "locks": set(),
     "messages": set(),
@@ -29,7 +30,7 @@ MAY_KNOW = {
     "__main__": {"params", "runs", "weights_commands"},
     "__init__": {"models"},
 }
-EVERYBODY = {"files", "locks", "messages", "notebook_errors", "progress"}
+EVERYBODY = {"downloads", "files", "locks", "messages", "notebook_errors", "progress"}
 
 
 def imports_of(root) -> dict[str, set[str]]:

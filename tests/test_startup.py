@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy")
-NEED_TORCH = ("02_train", "03_finetune", "04_video_accuracy", "05_flops", "07_explore", "own_network")
+NEED_TORCH = (
+    "02_train", "03_finetune", "04_video_accuracy", "05_flops", "07_explore", "08_predict", "own_network",
+)  # fmt: skip
 NOTEBOOKS = [path for folder in (".", "lessons") for path in sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))]
 
 

@@ -67,8 +67,17 @@ def modality_of(path: str | os.PathLike) -> str:
 def encoded_mp4(frames: Iterable[np.ndarray], fps: float, *, longest_side: int | None = None) -> bytes:
     """Frames, each uint8 (H, W, 3), as an H.264 mp4 of so many frames per second, one held in memory at a time; with
     `longest_side` reduced to so many pixels."""
-    buffer, rate = io.BytesIO(), Fraction(fps).limit_denominator(1001)
-    with av.open(buffer, "w", format="mp4") as container:
+    buffer = io.BytesIO()
+    write_mp4(buffer, frames, fps, longest_side=longest_side)
+    return buffer.getvalue()
+
+
+def write_mp4(
+    target: str | io.BytesIO, frames: Iterable[np.ndarray], fps: float, *, longest_side: int | None = None
+) -> None:
+    """The same into the file `target`."""
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate, options=_X264)
         stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
         for number, image in enumerate(frames):
@@ -78,7 +87,6 @@ def encoded_mp4(frames: Iterable[np.ndarray], fps: float, *, longest_side: int |
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return buffer.getvalue()
 
 
 def _even(size: tuple[int, int], longest_side: int | None) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 
     suffixes = " ".join(sorted(VIDEO_SUFFIXES))
     paths, labels, subsets, problems = [], [], [], []
     for folder, subset in classes:
-        videos = _videos(folder)
+        videos = videos_below(folder)
         if not videos:
             problems.append(f"{folder.relative_to(root)}: no video in this class folder ({suffixes})")
         paths += videos
@@ -44,7 +44,7 @@ def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 
     raise_problems(root, problems)
     if not paths:
         raise DataError(f"{root}: no class folders with videos; expected {root.name}/<class>/<video> ({suffixes})")
-    return _table(paths, labels, subsets, root)
+    return table_of(paths, labels, subsets, root)
 
 
 def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
     columns = list(zip(*(fields for _, fields in islice(file.rows(), 1, None)))) or [[]] * len(file.header)
     rows = pd.DataFrame({name: list(texts) for name, texts in zip(file.header, columns)}, dtype=str)
     subsets = rows["subset"].str.strip().str.lower().map(SUBSET_NAMES).fillna(rows["subset"])
-    table = _table([root / path for path in rows["path"]], rows["label"].str.strip(), subsets, root)
+    table = table_of([root / path for path in rows["path"]], rows["label"].str.strip(), subsets, root)
     table["path"] = table["path"].where(rows["path"].str.strip() != "", "")
     for name in ("video_id", "start", "end"):
         if name in rows.columns:
@@ -88,7 +88,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _videos(folder: Path) -> list[Path]:
+def videos_below(folder: Path) -> list[Path]:
     """All that are called videos, broken links too: probing says what is wrong with them."""
     with reading(folder):
         return sorted(
@@ -109,7 +109,7 @@ def _split(count: int, validation: float, testing: float, rng: np.random.Generat
     return subsets
 
 
-def _table(paths: list[Path], labels: Iterable[str], subsets: Iterable[str], root: Path) -> pd.DataFrame:
+def table_of(paths: list[Path], labels: Iterable[str], subsets: Iterable[str], root: Path) -> pd.DataFrame:
     """Rows with absolute paths; ids are the file names without suffix, or the paths below root if those collide."""
     table = pd.DataFrame({"label": labels, "subset": subsets}).reindex(columns=list(COLUMNS))
     table["video_id"], table["path"] = [path.stem for path in paths], [str(path) for path in paths]

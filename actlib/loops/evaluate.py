@@ -72,18 +72,12 @@ def score_views(
     totals = _Totals(list(data.protocols.values()), len(data), len(data.classes), device)
     batches = _Batches(batch_size, device)
     views, errors = np.zeros((len(data.protocols), len(data)), dtype=np.int64), [""] * len(data)
-    folded = None
+    folded = Folded(model, execution)
 
     def run(clips: torch.Tensor, owners: list[Owner]) -> None:
-        nonlocal folded
         clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
         batches.copied()
-        if folded is None:
-            folded = fold_batch_norm(model, clips[:1])
-            if execution.compile:  # once for all epochs: what torch compiled for one copy fits the next
-                folded.compile()
-        with execution.autocast(device):
-            totals.add(folded(clips), owners)
+        totals.add(folded(clips), owners)
 
     def finished() -> Iterator[int]:
         """The videos, each as soon as its last view is in a batch."""
@@ -124,6 +118,24 @@ def _scores(data: EvaluationViews, protocol: str, log_scores: np.ndarray, views,
         losses=-log_scores[np.arange(len(table)), data.labels],
         **told,
     )
+
+
+class Folded:
+    """`model` as it answers in an evaluation: a copy, made with the first batch, whose batch norms are folded into its
+    convolutions (see `compute.folding`)."""
+
+    def __init__(self, model: nn.Module, execution: Execution):
+        self._model, self._execution = model, execution
+        self.network: nn.Module | None = None  # the copy
+
+    def __call__(self, clips: torch.Tensor) -> torch.Tensor:
+        """Normalised (B, C, T, H, W) on the model's device to logits (B, classes)."""
+        if self.network is None:
+            self.network = fold_batch_norm(self._model, clips[:1])
+            if self._execution.compile:  # once for all epochs: what torch compiled for one copy fits the next
+                self.network.compile()
+        with self._execution.autocast(clips.device):
+            return self.network(clips)
 
 
 Owner = tuple[int, int, int]  # (protocol, video, place in the batch), of one view several where it is shown again

@@ -11,7 +11,7 @@ from actlib.datasets.vocabulary import CHANNELS
 from actlib.models import ModelError, VideoModel, create_model, find_published
 from actlib.models.registry import change_channels
 from actlib.models.weights.checkpoint import CheckpointError
-from actlib.params import FinetuneParams, TrainingParams, VideoAccuracyParams
+from actlib.params import FinetuneParams, PredictParams, TrainingParams, VideoAccuracyParams
 
 PREPROCESSING = ("num_frames", "frame_stride", "short_side", "crop_size", "mean", "std", "channel_order", "modality")
 
@@ -29,7 +29,7 @@ def open_pretrained(p: FinetuneParams, classes: list[str]) -> VideoModel:
     return model
 
 
-def inherit_preprocessing(p: FinetuneParams | VideoAccuracyParams, model: VideoModel, source: str):
+def inherit_preprocessing(p: FinetuneParams | PredictParams | VideoAccuracyParams, model: VideoModel, source: str):
     """`p` with each preprocessing parameter that is 0 or empty taken from `model`, opened from the weights `source`.
 
     Raises CheckpointError where nothing tells what `p` leaves open, or where the weights are of another modality,

@@ -166,10 +166,12 @@ def _execution(p: TrainingParams, model: VideoModel, batches, device, last) -> t
     if before:
         before.check(device)
         return before, {}
-    return _chosen(p, model, max(batches.sizes), p.epochs * len(batches.sizes), device, training=True)
+    return chosen_execution(p, model, max(batches.sizes), p.epochs * len(batches.sizes), device, training=True)
 
 
-def _chosen(p, model: VideoModel, batch_size: int, steps: int, device: torch.device, *, training: bool) -> tuple:
+def chosen_execution(
+    p, model: VideoModel, batch_size: int, steps: int, device: torch.device, *, training: bool
+) -> tuple[Execution, dict[str, float]]:
     """How the network runs in a run of so many `steps`, and the clips/s of each way that was measured."""
     shape = (batch_size, model.in_channels, p.num_frames, p.crop_size, p.crop_size)
     how = {"precision": p.precision, "memory_format": p.memory_format, "compile": p.compile}
@@ -249,7 +251,7 @@ def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Eval
         start_workers(loader)
     length = int((videos["end"].fillna(videos["num_frames"]) - videos["start"].fillna(0)).median())
     views = len(videos) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
-    execution, speeds = _chosen(p, model.eval(), p.batch_size, views // p.batch_size, device, training=False)
+    execution, speeds = chosen_execution(p, model.eval(), p.batch_size, views // p.batch_size, device, training=False)
     execution.apply_to(model.to(device))
     return Evaluation(
         p=p, device=device, info=info, classes=classes, model=model, val_data=data, val_loader=loader,
@@ -270,13 +272,7 @@ def evaluation_network(
     ModelError or ConvertError for what cannot be opened or read.
     """
     if model is None:
-        model = create_model(p.model or None, pretrained=p.checkpoint)
-        if not {"mean", "std"} <= set(model.preprocessing or {}):
-            raise CheckpointError(
-                f"{p.checkpoint}: nothing tells the mean and std of its clips; `python -m actlib weights convert "
-                f"{p.checkpoint} OUT.pt` with --mean, --std and what else differs writes a checkpoint that does"
-            )
-        print(model.load_report)
+        model = open_checkpoint(p.checkpoint, p.model)
     else:
         model = adopt(model, len(info.classes))
         if not {"mean", "std"} <= set(model.preprocessing or {}):
@@ -298,6 +294,19 @@ def evaluation_network(
         print(f"{name} does not name its classes. They are taken for those of {info.name} in the same order,")
         print(f"{ends}; where that gives mere chance, name a class_list.")
     return model, list(names)
+
+
+def open_checkpoint(name: str, spec: str = "") -> VideoModel:
+    """The network of a checkpoint, or of published weights, that is to answer as it is; `spec` where the checkpoint
+    names code. Raises CheckpointError where nothing tells the preprocessing, WeightsError or ModelError."""
+    model = create_model(spec or None, pretrained=name)
+    if not {"mean", "std"} <= set(model.preprocessing or {}):
+        raise CheckpointError(
+            f"{name}: nothing tells the mean and std of its clips; `python -m actlib weights convert {name} OUT.pt` "
+            "with --mean, --std and what else differs writes a checkpoint that does"
+        )
+    print(model.load_report)
+    return model
 
 
 def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str, Protocol]:

@@ -13,12 +13,13 @@ from actlib.params.base import Params, ParamsError, load_yaml
 from actlib.params.data import DataPrepParams
 from actlib.params.evaluation import CompareParams, FlopsParams, FusionParams, VideoAccuracyParams
 from actlib.params.exploring import ExploreParams
+from actlib.params.predicting import PredictParams
 from actlib.params.training import FinetuneParams, TrainingParams, TrainParams, read_factors
 
 __all__ = [
     "NOTEBOOKS", "CompareParams", "DataPrepParams", "ExploreParams", "FinetuneParams", "FlopsParams", "FusionParams",
-    "Params", "ParamsError", "TrainParams", "TrainingParams", "VideoAccuracyParams", "load_yaml", "notebook_of",
-    "read_factors",
+    "Params", "ParamsError", "PredictParams", "TrainParams", "TrainingParams", "VideoAccuracyParams", "load_yaml",
+    "notebook_of", "read_factors",
 ]  # fmt: skip
 
 NOTEBOOKS: dict[str, type[Params]] = {
@@ -29,6 +30,7 @@ NOTEBOOKS: dict[str, type[Params]] = {
     "05_flops": FlopsParams,
     "06_compare": CompareParams,
     "07_explore": ExploreParams,
+    "08_predict": PredictParams,
     "09_fusion": FusionParams,
 }
 

@@ -1,6 +1,7 @@
 """What all parameter models share: validation with every problem at once, the notebook's cell."""
 
 import contextlib
+import glob
 import json
 import os
 from collections.abc import Collection
@@ -39,6 +40,7 @@ class Group(Enum):
     storage = "storage"
     speed = "speed"
     published = "published figures"
+    shown = "what is shown and written"
     run = "run"
 
     def __call__(self, default: Any, description: str, **bounds: Any) -> Any:
@@ -137,11 +139,12 @@ class Params(Checked):
         return [(name, extra) for name, extra in fields if extra.get("input_path")]
 
     def inputs(self) -> dict[str, list[str]]:
-        """The input files that are named, by parameter; of a list of networks the checkpoints."""
+        """The input files that are named, by parameter; of a list of networks' specs the checkpoints."""
         found = {}
         for name, extra in self._input_fields():
             value, words = getattr(self, name), extra.get("words", ())
-            paths = [value] if isinstance(value, str) else filter(is_checkpoint, value)
+            each = extra.get("each", False)
+            paths = [value] if isinstance(value, str) else value if each else filter(is_checkpoint, value)
             found[name] = [path for path in paths if path and path not in words]
         return found
 
@@ -164,10 +167,11 @@ class Params(Checked):
                 if path not in known:
                     coming = written and any(str(each) in written for each in (Path(path), *Path(path).parents))
                     weights = type(self).model_fields[name].json_schema_extra.get("weights")
-                    there = coming or os.path.exists(os.path.join(root, path))
+                    there = coming or is_address(path) or _is_there(os.path.join(root, path))
                     known[path] = "" if there else _missing_weights(path) if weights else "no such file"
-                if known[path]:
-                    found[name] = known[path] if path == getattr(self, name) else f"{path}: {known[path]}"
+                if why := known[path]:
+                    alone = path == getattr(self, name) or why.startswith(f"{path}: ")
+                    found[name] = why if alone else f"{path}: {why}"
         return found
 
     def refuse(self, *checks: tuple[str, bool, str]) -> Self:
@@ -205,18 +209,28 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is such a file or folder, or one that fits a pattern with * or ?."""
+    return os.path.exists(path) or (glob.has_magic(path) and any(glob.iglob(path, recursive=True)))
+
+
 def _missing_weights(name: str) -> str:
     """Why weights given by name cannot be had; empty if they lie in the weights folder or can be downloaded."""
     from actlib.models import WeightsError, find_published, find_weights
 
     row = find_published(name)
-    if name.startswith("https://") or (row and row.url):
+    if row and row.url:
         return ""
     try:
         find_weights(name)
     except WeightsError as error:
         return str(error)
     return ""
+
+
+def is_address(name: str) -> bool:
+    """Whether it is a web address, of which only the server knows whether there is anything."""
+    return name.startswith(("https://", "http://"))
 
 
 def is_checkpoint(name: str) -> bool:

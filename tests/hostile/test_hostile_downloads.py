@@ -11,9 +11,8 @@ import time
 import pytest
 import torch
 
+from actlib import downloads as module
 from actlib.models import WeightsError, find_weights
-from actlib.models.weights import download as module
-from actlib.models.weights.download import download
 from actlib.models.weights.fetch import fetch_weights
 
 PAGE = b"<!DOCTYPE html><html><body>Sign in to download</body></html>"
@@ -250,7 +249,7 @@ def test_addresses_that_name_no_file(folder, url):
 def test_an_answer_of_nonsense(folder, server):
     server.told = "abc"
     with pytest.raises(WeightsError, match="not fetched"):
-        download(server.url, folder / "net.pth")
+        fetch_weights(server.url)
 
 
 def test_a_bad_file_that_was_kept_before_says_to_delete_it(folder):

@@ -15,9 +15,10 @@ _MODULES = {
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
+    "predictions": ("best_bars", "fall_bars", "marked_strip", "score_curves"),
     "temporal": ("kernel_films", "order_panels", "receptive_fields", "tuning_curves"),
     "training": ("curves_of_runs", "learning_rates", "training_curves"),
-    "views": ("best_bars", "clip_panels", "crop_boxes", "timeline"),
+    "views": ("clip_panels", "crop_boxes", "timeline"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOMES)

@@ -69,7 +69,7 @@ def clip_panels(
     timeline(ticks, span, ax=axes["timeline"])
     crop_boxes(frame, boxes, ax=axes["frame"])
     if best is not None:
-        best_bars(best, ax=axes["best"])
+        _best_bars(best, ax=axes["best"])
     for number, (clip, name) in enumerate(strips):
         film_strip([clip], [name], frames=min(8, len(clip)), ax=axes[f"strip {number}"])
         axes[f"strip {number}"].set_xlabel(along if number == len(strips) - 1 else "")
@@ -77,7 +77,7 @@ def clip_panels(
     return axes["timeline"]
 
 
-def best_bars(best: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def _best_bars(best: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """The highest scores of a video: `best` has the columns class, score (0 to 1) and right (whether it is the true
     one, which is green)."""
     ax = bar_axes(best["class"].tolist(), ax, width=5)

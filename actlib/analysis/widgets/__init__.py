@@ -10,6 +10,7 @@ _HOMES = {
     "ParameterForm": "form",
     "PredictionBrowser": "predictions",
     "RunBrowser": "runs",
+    "Upload": "upload", "play": "upload",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 

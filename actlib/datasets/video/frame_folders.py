@@ -24,6 +24,11 @@ _NAME = re.compile(r"(?!(?:.*_)?[xy]_[0-9]+\.\w+$).*?(?P<number>[0-9]+)\.(?i:jpe
 _REMEDY = "extract the folder's frames anew"
 
 
+def holds_frames(folder: str | Path) -> bool:
+    """Whether some picture of a frame lies in it."""
+    return any(_NAME.fullmatch(name) for name in os.listdir(folder))
+
+
 def probe(folder: str | Path) -> VideoInfo:
     """Count the frames and decode the first; fps is 0, since a folder does not tell it. Raises VideoError."""
     height, width = read_frames(folder, [0]).shape[1:3]

@@ -1,13 +1,17 @@
 """Files of weights by name, path or address: found in the weights folder, or fetched into it."""
 
+import hashlib
 import os
 import re
+from functools import partial
 from pathlib import Path
 
-from actlib.files import project_root
+from actlib.downloads import DownloadError, download
+from actlib.files import DiskFull, project_root
 from actlib.messages import did_you_mean
-from actlib.models.weights.download import download
-from actlib.models.weights.file import WeightsError
+from actlib.models.weights.archive import HEAD, what_it_is
+from actlib.models.weights.fields import CheckpointError
+from actlib.models.weights.file import DamagedFileError, WeightsError, read_weights
 from actlib.models.weights.published import Published, find_published, published_table
 
 
@@ -51,14 +55,43 @@ def fetch_weights(name: str | Path) -> Path:
         digest = re.search(r"-([0-9a-f]{8,64})\.", file)  # torch's way to name a file by its checksum
         sha256 = row.sha256 if row and row.url == name else digest[1] if digest else ""
         target = weights_folder() / file
-        return target if target.is_file() else download(str(name), target, sha256)
+        return target if target.is_file() else _download(str(name), target, sha256)
     row = find_published(name)
     try:
         return find_weights(name)
     except WeightsError:
         if not row or not row.url or not _is_bare(name):
             raise
-    return download(row.url, weights_folder() / row.file, row.sha256)
+    return _download(row.url, weights_folder() / row.file, row.sha256)
+
+
+def _download(url: str, target: Path, sha256: str) -> Path:
+    """sha256: the first digits of the checksum; where none is known, it is printed, and the file is kept only if it
+    opens as weights. Raises WeightsError."""
+    try:
+        return download(url, target, partial(_why_wrong, name=target.name, sha256=sha256))
+    except DownloadError as error:
+        raise WeightsError(str(error)) from error
+    except DiskFull as error:
+        raise WeightsError(f"{url}: {error}; or let ACTLIB_WEIGHTS name a folder on another disk") from error
+
+
+def _why_wrong(path: Path, name: str, sha256: str) -> str:
+    """What a file that came is wrong by; empty for the right one."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        if why := what_it_is(file.read(HEAD)):
+            return why
+    if not found.startswith(sha256.lower()):
+        return f"the checksum begins with {found[: len(sha256)]}, not {sha256}: it is damaged or another file"
+    if not sha256:
+        try:
+            read_weights(path)
+        except (WeightsError, CheckpointError) as error:
+            return error.why if isinstance(error, DamagedFileError) else str(error).replace(str(path), name)
+        print(f"no checksum is published; sha256 {found}")
+    return ""
 
 
 def _is_bare(name: str | Path) -> bool:

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from actlib import downloads
 from actlib.models import ModelError, WeightsError, create_model, find_published, find_weights, list_models, parse_spec
-from actlib.models.weights import download as download_module
 from actlib.models.weights import fetch as pretrained_module
-from actlib.models.weights.download import download
 from actlib.models.weights.fetch import fetch_weights, weights_folder
 from actlib.models.weights.published import Published, _reference_table, near_names, published_table, spec_of_arch
 
@@ -364,7 +363,7 @@ def test_a_published_file_is_fetched_once_and_checked(folder, server, publish, c
 def test_half_or_wrong_files_are_not_kept(folder, server, publish, monkeypatch):
     address, served = server
     (served / "cut.pth").write_bytes(bytes(3 << 20))
-    monkeypatch.setattr(download_module, "PAUSE_S", 0.01)
+    monkeypatch.setattr(downloads, "PAUSE_S", 0.01)
     with pytest.raises(WeightsError, match="broke off 4 times .1,572,864 of 3,145,728 bytes came.; try again"):
         fetch_weights(f"{address}/cut.pth")
     assert (folder / "cut.pth.part" / "content").stat().st_size == 3 << 19  # for the next time
@@ -373,9 +372,9 @@ def test_half_or_wrong_files_are_not_kept(folder, server, publish, monkeypatch):
     with pytest.raises(WeightsError, match="checksum begins with d9298a10, not 0123abcd"):
         fetch_weights(f"{address}/other-0123abcd.pth")
     with pytest.raises(WeightsError, match="not fetched.*404.*put it at"):
-        download(f"{address}/none.pth", folder / "none.pth")
+        fetch_weights(f"{address}/none.pth")
     with pytest.raises(WeightsError, match="not fetched"):
-        download("http://127.0.0.1:9/none.pth", folder / "none.pth")
+        fetch_weights("http://127.0.0.1:9/none.pth")
     assert list(folder.iterdir()) == []
 
 
@@ -390,7 +389,7 @@ def test_a_plain_address(folder, server, capsys):
 
 def test_torchvisions_names_lead_to_its_files(folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(pretrained_module, "download", lambda *arguments: asked.append(arguments) or arguments[1])
+    monkeypatch.setattr(pretrained_module, "_download", lambda *arguments: asked.append(arguments) or arguments[1])
     assert (
         fetch_weights("R3D_18_Weights.KINETICS400_V1") == fetch_weights("tv_r3d_18") == folder / "r3d_18-b3b3357e.pth"
     )

@@ -5,22 +5,18 @@ last change), so that the rest is asked for only of the same content. `torch.hub
 for ever, and takes half a file without a checksum for whole.
 """
 
-import hashlib
 import http.client
 import os
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from actlib import locks
 from actlib.files import DiskFull, free_bytes, naming_full_disk, read_mapping, write_json
-from actlib.models.weights.archive import HEAD, what_it_is
-from actlib.models.weights.fields import CheckpointError
-from actlib.models.weights.file import DamagedFileError, WeightsError, read_weights
 from actlib.progress import progress
 
 CHUNK = 1 << 20  # bytes a step of the bar
@@ -30,16 +26,20 @@ TRIES, PAUSE_S = 4, 1.0  # connections in a row that bring less than a CHUNK; th
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
+class DownloadError(RuntimeError):
+    """A file that did not come whole, or is not what it should be. Names its address and says what to do."""
+
+
 class _BrokenOff(Exception):
     """A connection that ended early; it is tried again."""
 
 
-def download(url: str, target: Path, sha256: str = "") -> Path:
-    """Fetch `url` to `target` with a progress bar. sha256: the first digits of the checksum; where none is known, it is
-    printed, and the file is kept only if it opens as weights.
+def download(url: str, target: Path, check: Callable[[Path], str]) -> Path:
+    """Fetch `url` to `target` with a progress bar. `check`: of what came, in words why it is not what it should be, or
+    nothing; only then it is kept.
 
-    Another process that fetches the same file is waited for. Raises WeightsError; what came then stays in
-    `target`.part for the next call, unless it is wrong.
+    Another process that fetches the same file is waited for. Raises DownloadError, and DiskFull; what came then stays
+    in `target`.part for the next call, unless it is wrong.
     """
     print(f"{url} → {target}", flush=True)
     part = target.with_name(f"{target.name}.part")
@@ -50,17 +50,17 @@ def download(url: str, target: Path, sha256: str = "") -> Path:
                 if target.is_file():  # by who was waited for
                     return target
                 _fetch(url, part, target)
-                _check(url, path, target, sha256)
+                if why := check(path):
+                    path.unlink()
+                    raise DownloadError(f"{url}: not what it should be: {why}. {_by_hand(target)}")
                 os.replace(path, target)
             finally:
                 if not _length(part):
                     shutil.rmtree(part)
-    except WeightsError:
+    except (DownloadError, DiskFull):
         raise
-    except DiskFull as error:
-        raise WeightsError(f"{url}: {error}; or let ACTLIB_WEIGHTS name a folder on another disk") from error
     except (http.client.HTTPException, OSError, ValueError) as error:
-        raise WeightsError(f"{url}: not fetched ({error}); fetch it by hand and put it at {target}") from error
+        raise DownloadError(f"{url}: not fetched ({error}); fetch it by hand and put it at {target}") from error
     return target
 
 
@@ -70,30 +70,13 @@ def _alone(part: Path) -> locks.Lock:
     while True:
         try:
             return locks.take(part)
+        except FileNotFoundError:  # who had it took the folder away at this moment
+            continue
         except locks.Locked:
             if not said:
                 print(f"{part.stem}: another process is fetching it; waiting for that", flush=True)
                 said = True
             time.sleep(0.5)
-
-
-def _check(url: str, path: Path, target: Path, sha256: str) -> None:
-    """Remove a file that is not what it should be, and raise WeightsError."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        why = what_it_is(file.read(HEAD))
-    if not why and not found.startswith(sha256.lower()):
-        why = f"the checksum begins with {found[: len(sha256)]}, not {sha256}: it is damaged or another file"
-    if not why and not sha256:
-        try:
-            read_weights(path)
-            print(f"no checksum is published; sha256 {found}")
-        except (WeightsError, CheckpointError) as error:
-            why = error.why if isinstance(error, DamagedFileError) else str(error).replace(str(path), target.name)
-    if why:
-        path.unlink()
-        raise WeightsError(f"{url}: not what it should be: {why}. {_by_hand(target)}")
 
 
 def _by_hand(target: Path) -> str:
@@ -113,7 +96,7 @@ class _Origin:
 
 
 def _fetch(url: str, part: Path, target: Path) -> None:
-    """Bring `part`/content to its full length. Raises WeightsError, DiskFull and what urllib and sockets raise."""
+    """Bring `part`/content to its full length. Raises DownloadError, DiskFull and what urllib and sockets raise."""
     tries = 0
     while True:
         before = _length(part)
@@ -127,7 +110,7 @@ def _fetch(url: str, part: Path, target: Path) -> None:
                 raise  # a plain no, or nothing ever came
             if tries >= TRIES:
                 kept = f"what came is kept: the next fetch goes on from there. By hand: put the file at {target}"
-                raise WeightsError(f"{url}: it broke off {tries} times ({reason}); try again, {kept}") from error
+                raise DownloadError(f"{url}: it broke off {tries} times ({reason}); try again, {kept}") from error
             print(f"{target.name}: broke off after {after:,} bytes ({reason}); goes on", flush=True)
             time.sleep(PAUSE_S * (tries + 1))
 
@@ -157,7 +140,7 @@ def _connect(url: str, part: Path, target: Path) -> None:
     with answer:
         length = int(answer.headers.get("Content-Length") or 0)
         if answer.headers.get_content_type() == "text/html":
-            raise WeightsError(f"{url}: the server sent a page, a login perhaps, not the file. {_by_hand(target)}")
+            raise DownloadError(f"{url}: the server sent a page, a login perhaps, not the file. {_by_hand(target)}")
         etag = answer.headers.get("ETag", "")
         validator = answer.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
         if answer.status == 206:
@@ -182,7 +165,7 @@ def _connect(url: str, part: Path, target: Path) -> None:
 
 
 def _megabytes(answer: http.client.HTTPResponse, out, url: str) -> Iterator[None]:
-    """Write what comes, and yield once a CHUNK. Raises WeightsError where it comes too slowly."""
+    """Write what comes, and yield once a CHUNK. Raises DownloadError where it comes too slowly."""
     since, came, whole = time.monotonic(), 0, 0
     while piece := answer.read1(CHUNK):
         out.write(piece)
@@ -190,7 +173,7 @@ def _megabytes(answer: http.client.HTTPResponse, out, url: str) -> Iterator[None
         if now - since >= WINDOW_S:
             if came < SLOWEST * (now - since):
                 out.flush()
-                raise WeightsError(
+                raise DownloadError(
                     f"{url}: {came:,} bytes came in {now - since:,.0f} s, which is given up; what came is kept: the "
                     "next fetch goes on from there"
                 )
