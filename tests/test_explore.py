@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+import runfolders
 from training import params, run
 
 from actlib.loops import evaluate, looking, open_videos, prepare
@@ -47,11 +48,16 @@ def test_parameters_that_do_not_go_together_are_refused():
 
 def test_the_notebook_runs_headless(root, tmp_path, motion_table, checkpoint):
     given = {"table": str(motion_table), "checkpoint": str(checkpoint), "run_dir": str(tmp_path / "run")}
-    given |= {"precision": "float32", "runs": [], "predictions": ""}
+    runfolders.training(tmp_path / "runs" / "trained", top1=60)
+    judged = runfolders.evaluation(tmp_path / "runs" / "judged", motion_table, wrong={1: "right"})
+    given |= {"precision": "float32", "runs": [f"{tmp_path}/runs/*"], "predictions": str(judged)}
     how = {"cwd": root / "notebooks", "kernel_name": "python3"}
     papermill.execute_notebook(root / "notebooks" / "07_explore.ipynb", tmp_path / "out.ipynb", given, **how)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
     clips, views = (pd.read_csv(tmp_path / "run" / f"{name}.csv") for name in ("clips", "views"))
     assert len(clips) == 4 * 8 and clips["frame"].between(0, 31).all()
     assert views["clip"].tolist() == [1, 2, 3, 4, 5] and views["true_score"].between(0, 1).all()
-    assert all((tmp_path / "run" / f"{name}.png").stat().st_size > 10_000 for name in ("clips", "views"))
+    assert sorted(pd.read_csv(tmp_path / "run" / "runs.csv")["run"]) == ["judged", "trained"]
+    assert pd.read_csv(tmp_path / "run" / "selected.csv")["prediction"].tolist() == ["right"]
+    pictures = ("clips", "views", "run_curves", "selected")
+    assert all((tmp_path / "run" / f"{name}.png").stat().st_size > 10_000 for name in pictures)
