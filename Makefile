@@ -16,7 +16,8 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lab: $(STAMP)
-	$(BIN)/jupyter lab --notebook-dir=. $(LAB_ARGS)
+	@# The second option lets the parameter form write into the notebook's own cell.
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.expose_app_in_browser=True $(LAB_ARGS) notebooks/00_start.ipynb
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest $(if $(WHAT),tests/bench/test_$(WHAT).py,tests/bench) -o norecursedirs= -s

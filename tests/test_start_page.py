@@ -1,0 +1,20 @@
+"""The page on which JupyterLab opens."""
+
+import json
+import re
+
+import papermill
+
+from actlib.params import NOTEBOOKS
+
+
+def test_the_start_page_leads_everywhere(root, tmp_path):
+    page = root / "notebooks" / "00_start.ipynb"
+    text = "".join("".join(cell["source"]) for cell in json.loads(page.read_text())["cells"])
+    targets = set(re.findall(r"\]\((?!http)([^)]+)\)", text))
+    assert not [target for target in targets if not (page.parent / target).is_file()]
+    lessons = {f"lessons/{path.name}" for path in (page.parent / "lessons").glob("*.ipynb")}
+    assert {f"{name}.ipynb" for name in NOTEBOOKS} | lessons <= targets
+    papermill.execute_notebook(page, tmp_path / "start.ipynb", cwd=page.parent, kernel_name="python3")
+    (output,) = json.loads((tmp_path / "start.ipynb").read_text())["cells"][-1]["outputs"]
+    assert re.search(r"\| run \||make demo", "".join(output["data"]["text/markdown"]))
