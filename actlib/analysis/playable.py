@@ -21,34 +21,43 @@ _X264 = {"preset": "veryfast", "crf": "23"}
 
 
 def playable_mp4(
-    row, *, most_frames: int = 300, longest_side: int = 320, modality: str = "rgb", timeout: float | None = 60.0
-) -> bytes:
+    row, *, most_frames: int = 300, longest_side: int = 320, modality: str = "rgb", timeout: float | None = 60.0,
+    backend: str = "auto",
+) -> bytes:  # fmt: skip
     """The video of a table's row as an mp4 that browsers play.
 
     `row`: has a `path`, and `start`, `end`, `num_frames`, `fps` where they are known (of `itertuples`, or a Series).
     A whole H.264 mp4 of at most MOST_BYTES is given as it is. Whatever else the reader reads (other codecs, a segment,
     a folder of frames, LMDB; of flow x above y) is encoded: at most `most_frames` evenly spread frames at so much lower
-    a rate that it lasts as long, at most `longest_side` pixels wide and high. `timeout` as for `reader.iter_frames`.
-    Raises VideoError.
+    a rate that it lasts as long, at most `longest_side` pixels wide and high. `timeout` and `backend` as
+    for `reader.iter_frames`. Raises VideoError.
     """
-    path, told = os.fspath(row.path), {}
-    for name in ("start", "end", "num_frames", "fps"):
-        value = getattr(row, name, None)
-        told[name] = None if value is None or pd.isna(value) else float(value)
-    begin, end = int(told["start"] or 0), told["end"]
-    whole = begin == 0 and end in (None, told["num_frames"])
-    if whole and modality == "rgb" and _is_playable(path):
+    path = os.fspath(row.path)
+    if plays_as_it_is(row, modality):
         with open(path, "rb") as file:
             return file.read()
-    count, fps = told["num_frames"], told["fps"]
+    begin, end, count, fps = _told(row)
     if (end is None and count is None) or fps is None:
         found = probe(path, modality)
         count, fps = count or found.num_frames, fps or found.fps
     numbers = np.arange(begin, int(count if end is None else end))
     step = max(1, -(-len(numbers) // most_frames))
-    pieces = iter_frames(path, numbers[::step], modality=modality, timeout=timeout)
+    pieces = iter_frames(path, numbers[::step], modality=modality, timeout=timeout, backend=backend)
     frames = (frame for piece in pieces for frame in pictures(piece))
     return encoded_mp4(frames, (fps or _USUAL_FPS) / step, longest_side=longest_side)
+
+
+def plays_as_it_is(row, modality: str = "rgb") -> bool:
+    """Whether `playable_mp4` gives the file of this row itself."""
+    begin, end, count, _ = _told(row)
+    return begin == 0 and end in (None, count) and modality == "rgb" and _is_playable(os.fspath(row.path))
+
+
+def _told(row) -> tuple[int, float | None, float | None, float | None]:
+    """Start, end, number of frames and their rate, each None where it is not known (the start: 0)."""
+    told = [getattr(row, name, None) for name in ("start", "end", "num_frames", "fps")]
+    begin, *others = (None if value is None or pd.isna(value) else float(value) for value in told)
+    return int(begin or 0), *others
 
 
 def modality_of(path: str | os.PathLike) -> str:
@@ -77,7 +86,9 @@ def write_mp4(
 ) -> None:
     """The same into the file `target`."""
     rate = Fraction(fps).limit_denominator(1001)
-    with av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    # A player of a file finds its index first; the muxer reads a file again to put it there, which bytes cannot be.
+    options = {} if isinstance(target, io.BytesIO) else {"movflags": "+faststart"}
+    with av.open(target, "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=rate, options=_X264)
         stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
         for number, image in enumerate(frames):

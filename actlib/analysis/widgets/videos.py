@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from actlib.analysis.playable import playable_mp4, plays_as_it_is
 from actlib.analysis.widgets.player import Player
-from actlib.datasets.clips.playable import playable
 from actlib.datasets.errors import VideoError
 
 
@@ -20,12 +20,11 @@ def show_video(player: Player, row: pd.Series, modality: str, timeout: float | N
         return
     begin, end = span_of(row)
     player.shown = row["path"], begin, end
-    fps = 0 if pd.isna(row["fps"]) else float(row["fps"])
     player.made = "the video is on its way …"
     try:
-        how = {"modality": modality, "timeout": timeout, "backend": backend}
-        video, made = playable(row["path"], begin, end, int(row["num_frames"]), fps, **how)
+        video = playable_mp4(row, modality=modality, timeout=timeout, backend=backend)
     except VideoError as error:
-        video, made = b"", f"cannot be played: {error.reason}"
-    player.video = video
-    player.made = made
+        player.video, player.made = b"", f"cannot be played: {error.reason}"
+    else:
+        made = "the file itself" if plays_as_it_is(row, modality) else "encoded for the browser"
+        player.video, player.made = video, made
