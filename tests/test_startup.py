@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy")
+HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy", "rfc3987_syntax")
 NEED_TORCH = (
     "02_train", "03_finetune", "04_video_accuracy", "05_flops", "07_explore", "08_predict", "own_network",
 )  # fmt: skip
@@ -84,6 +84,12 @@ def test_a_notebooks_imports_bring_torch_at_most(path, heavy_after_fork):
     """torchvision, whose import takes as long as torch's, waits until a network, weights or an augmentation of its own
     are asked for; what only lists, reads and draws does without torch."""
     assert heavy_after_fork(imports_of(path)) == ({"torch"} if path.stem in NEED_TORCH else set())
+
+
+def test_a_batch_starts_without_what_jupyter_alone_needs():
+    """Which costs two thirds of papermill's import; who asks for it later has it."""
+    assert heavy_after("import actlib.runs.warm") == set()
+    assert heavy_after("import actlib.runs.warm\nimport rfc3987_syntax") == {"rfc3987_syntax"}
 
 
 def test_torchvision_comes_with_what_is_made_of_it(heavy_after_fork):

@@ -247,9 +247,9 @@ class _Executor:
             return process.pid, lambda: process.exitcode
         with open(log, "ab") as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "papermill", *arguments], cwd=self.root, env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
-                pass_fds=lock.files,
+                [sys.executable, "-m", "actlib.runs.papermill_sooner", *arguments],
+                cwd=self.root, env={**os.environ, **environment}, start_new_session=True, pass_fds=lock.files,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
             )  # fmt: skip
         return process.pid, process.poll
 

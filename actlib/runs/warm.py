@@ -19,12 +19,11 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import nbformat
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
-from papermill.cli import papermill
 
 from actlib import locks
+from actlib.runs.papermill_sooner import papermill
 
 FORK = multiprocessing.get_context("fork")
 PROVISIONER = "actlib-forked"
@@ -37,6 +36,8 @@ class NotWarm(RuntimeError):
 def import_for(notebooks: Iterable[Path]) -> None:
     """Import what these notebooks import, and what they use of it, which may be imported only then. Raises NotWarm
     where forking this process would not be safe."""
+    import nbformat  # after papermill_sooner
+
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as every kernel sets it
     for path in notebooks:
         code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
