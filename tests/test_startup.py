@@ -10,9 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy", "rfc3987_syntax")
-NEED_TORCH = (
-    "02_train", "03_finetune", "04_video_accuracy", "05_flops", "07_explore", "08_predict", "own_network",
-)  # fmt: skip
+WITHOUT_TORCH = ("00_start", "01_data_prep", "06_compare", "09_fusion")
 NOTEBOOKS = [path for folder in (".", "lessons") for path in sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))]
 
 
@@ -83,7 +81,7 @@ def heavy_after_fork():
 def test_a_notebooks_imports_bring_torch_at_most(path, heavy_after_fork):
     """torchvision, whose import takes as long as torch's, waits until a network, weights or an augmentation of its own
     are asked for; what only lists, reads and draws does without torch."""
-    assert heavy_after_fork(imports_of(path)) == ({"torch"} if path.stem in NEED_TORCH else set())
+    assert heavy_after_fork(imports_of(path)) == (set() if path.stem in WITHOUT_TORCH else {"torch"})
 
 
 def test_a_batch_starts_without_what_jupyter_alone_needs():
