@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lab_fixtures import lab, page  # noqa: F401
 
 from actlib.datasets import synthetic
 from actlib.datasets.table import write_table
