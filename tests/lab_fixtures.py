@@ -45,7 +45,7 @@ def lab(tmp_path) -> Iterator[Callable[[dict[str, str]], str]]:
             server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
         servers.append(server)
         address = f"http://127.0.0.1:{port}"
-        for _ in range(120):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"{address}/api", timeout=2)
                 return address

@@ -8,7 +8,7 @@ import importlib
 
 _MODULES = {
     "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix", "order_bars"),
-    "clips": ("film_strip",),
+    "clips": ("answers", "film_strip"),
     "costs": (
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),

@@ -5,7 +5,9 @@ import importlib
 _HOMES = {
     "Guess": "guess",
     "LiveCurves": "live", "describe_row": "live",
+    "LiveTraining": "live_training",
     "NetworkExplorer": "networks",
+    "tensorboard": "tensorboard_page",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 
