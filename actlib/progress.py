@@ -7,10 +7,13 @@ This module knows nobody else in the package; everybody may use it.
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LOG_EVERY_S = 30.0
+SLOW_S = 5.0  # after which a step says what it does
 
 
 def is_interactive() -> bool:
@@ -37,9 +40,15 @@ def progress(items: Iterable, *, total: int | None = None, desc: str = "") -> It
     if total is None and hasattr(items, "__len__"):
         total = len(items)
     start = last = time.monotonic()
-    count = 0
-    for item in items:
-        yield item
+    count, items = 0, iter(items)
+    first = f" of {total:,}" if total else ""
+    while True:
+        with told_if_slow(f"{desc or 'this'}: waiting for number 1{first}", now=not count):
+            item = next(items, _END)
+        if item is _END:
+            break
+        with told_if_slow(f"{desc or 'this'}: at work on number 1{first}", now=not count):
+            yield item
         count += 1
         now = time.monotonic()
         if now - last >= LOG_EVERY_S:
@@ -47,6 +56,22 @@ def progress(items: Iterable, *, total: int | None = None, desc: str = "") -> It
             print(_line(desc, count, total, now - start), flush=True)
     if last > start:  # a short loop needs no line
         print(_line(desc, count, total, time.monotonic() - start) + ", done", flush=True)
+
+
+_END = object()
+
+
+@contextmanager
+def told_if_slow(what: str, *, now: bool = True) -> Iterator[None]:
+    """Print `what` with three dots if the block takes more than five seconds; nothing unless `now`."""
+    timer = threading.Timer(SLOW_S, print, (f"{what} …",), {"flush": True})
+    timer.daemon = True
+    if now:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _line(desc: str, count: int, total: int | None, seconds: float) -> str:

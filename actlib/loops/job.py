@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset
 
+from actlib.analysis.results.scores import Scores
 from actlib.compute.execution import Execution
 from actlib.datasets.clips.loaders import EpochBatches
 from actlib.datasets.clips.protocol import Protocol
@@ -22,6 +23,7 @@ from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.table import dataset_name
 from actlib.files import digest, write_csv
 from actlib.loops.optim import learning_rates, steps_per_epoch
+from actlib.loops.stop import Stop
 from actlib.models import VideoModel
 from actlib.params import TrainingParams, VideoAccuracyParams
 
@@ -88,6 +90,7 @@ class Job(Evaluation):
     `schedule` is stepped after each step of `optimizer`, `plateau` (None but for that schedule) after each epoch.
     `frozen`: modules kept in evaluation mode. `mirrored`: the index of the class that each class is in a mirror, int64
     (classes) on the device; None where that is always the class itself. `within`: where to go on inside an epoch.
+    `val_scores`: of the last validation, every video's. `stop.ask()` ends the training after the present epoch.
     """
 
     train_data: Dataset
@@ -104,6 +107,7 @@ class Job(Evaluation):
     best_epoch: int = 0  # 0: none yet
     within: dict | None = None
     failures: Counter = field(default_factory=Counter)
+    val_scores: Scores | None = None
     random_states: dict = field(default_factory=random_states)
 
     @property
@@ -118,6 +122,16 @@ class Job(Evaluation):
     def best(self) -> dict:
         """The row of the epoch whose network is best.pt: the first of those with the highest val_top1."""
         return self.history[self.best_epoch - 1]
+
+    @cached_property
+    def stop(self) -> Stop:
+        return Stop(self.p.run_dir)
+
+    @property
+    def stopped(self) -> str:
+        """In words, that epochs are missing which another start would train; empty once all are done."""
+        done = len(self.history)
+        return f"stopped after {done} of {self.p.epochs} epochs" if done < self.p.epochs else ""
 
     @property
     def checkpoints(self) -> dict[str, dict]:

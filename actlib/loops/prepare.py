@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from actlib.compute.choose import choose
 from actlib.compute.device import pick_device
 from actlib.compute.execution import Execution
+from actlib.compute.vocabulary import PRECISIONS
 from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, start_workers, training_loader
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import train_transform
@@ -39,6 +40,7 @@ from actlib.models.registry import adopt
 from actlib.models.weights.checkpoint import UNSAID, CheckpointError
 from actlib.models.weights.convert import read_classes, unnamed
 from actlib.params import FinetuneParams, TrainingParams, VideoAccuracyParams
+from actlib.progress import told_if_slow
 
 # The protocol that a training with this sampling is validated with; the centre clip after all others.
 VALIDATION = {"segments": "uniform", "segments_regular": "uniform", "dense": "dense", "begin": "begin"}
@@ -67,29 +69,38 @@ def prepare(
         if any(each is not None for each in (train_data, transform, loss, optimizer)):
             raise ValueError("an evaluation takes a model alone: the rest belongs to training")
         return _prepare_evaluation(p, model)
-    table = read_table(p.table)
-    info, device = read_dataset_info(p.table, table), pick_device(p.device)
-    last = resume.find_checkpoint(p)
-    torch.manual_seed(p.seed)
-    model, p = _training_network(p, model, info.classes, last)
+    device = pick_device(p.device)
+    _require_possible(p, device)
+    with told_if_slow(f"reading {p.table}"):
+        table = read_table(p.table)
+    info = read_dataset_info(p.table, table)
     mirrored = _mirrored_index(p, info)
-    train_data = _training_data(p, table, info, train_data, transform, model)
+    videos = rows_of(table, "validation", p.table), rows_of(table, "training", p.table) if train_data is None else None
+    with told_if_slow("reading the checkpoint to go on from"):
+        last = resume.find_checkpoint(p)
+    torch.manual_seed(p.seed)
+    with told_if_slow("opening the network"):
+        model, p = _training_network(p, model, info.classes, last)
+    if last:
+        resume.require_same(p, info.classes, last)
+    frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
+    parameter_groups(model, p)  # wrong lr_factors are refused before anything is measured
+    train_data = _training_data(p, videos[1], info, train_data, transform, model)
     val_data = EvaluationViews(
-        rows_of(table, "validation", p.table), info.classes, {"clip": validation_protocol(p)},
+        videos[0], info.classes, {"clip": validation_protocol(p)},
         modality=p.modality, timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
     batches = EpochBatches(len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch)
     val_loader = evaluation_loader(val_data, num_workers=p.num_workers)
     loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
     if device.type == "cuda":  # forked before the device is touched, and before a thread pins memory for it
-        start_workers(val_loader)
-        batches.first = len(batches.sizes)  # no batch yet: which epoch comes first is not known here
-        start_workers(loader)
-    frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
-    if last:
-        resume.require_same(p, info.classes, last)
+        with told_if_slow("starting the processes that decode"):
+            start_workers(val_loader)
+            batches.first = len(batches.sizes)  # no batch yet: which epoch comes first is not known here
+            start_workers(loader)
     execution, speeds = _execution(p, model, batches, device, last)
-    execution.apply_to(model.to(device))
+    with told_if_slow(f"moving the network to {device}"):
+        execution.apply_to(model.to(device))
     optimizer = _optimizer(p, model, optimizer, execution)
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
@@ -104,6 +115,14 @@ def prepare(
     if last:
         resume.pick_up(job, last)
     return job
+
+
+def _require_possible(p: TrainingParams | VideoAccuracyParams, device: torch.device) -> None:
+    """Raise ValueError for what `device` cannot do, as far as that is known without a touch of it: worker processes are
+    forked before."""
+    ask = device.type == "cuda" and p.precision == "tf32"
+    precision = p.precision if p.precision in PRECISIONS and not ask else "float32"
+    Execution(precision, compile=p.compile).check(device)
 
 
 # --- training -------------------------------------------------------------------------------------------------
@@ -133,10 +152,10 @@ def _training_network(p: TrainingParams, given, classes: list[str], last) -> tup
     return model, p
 
 
-def _training_data(p: TrainingParams, table, info: DatasetInfo, data, transform, model: VideoModel) -> Dataset:
+def _training_data(p: TrainingParams, videos, info: DatasetInfo, data, transform, model: VideoModel) -> Dataset:
     if data is None:
         return TrainingClips(
-            rows_of(table, "training", p.table), info.classes, num_frames=p.num_frames, frame_stride=p.frame_stride,
+            videos, info.classes, num_frames=p.num_frames, frame_stride=p.frame_stride,
             transform=transform or train_transform(
                 p.crop, p.short_side, p.crop_size, p.scale_min, crop_scales=p.crop_scales,
                 short_side_max=p.short_side_max, color_jitter=p.color_jitter, rand_augment=p.rand_augment,
@@ -236,10 +255,15 @@ def _mirrored_index(p: TrainingParams, info: DatasetInfo) -> torch.Tensor | None
 
 
 def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Evaluation:
-    table = read_table(p.table)
-    info, device = read_dataset_info(p.table, table), pick_device(p.device)
+    device = pick_device(p.device)
+    _require_possible(p, device)
+    with told_if_slow(f"reading {p.table}"):
+        table = read_table(p.table)
+    info = read_dataset_info(p.table, table)
     videos = rows_of(table, p.subset, p.table)
-    model, classes = evaluation_network(p, info, model)
+    _require_no_mirror(p, info)
+    with told_if_slow("opening the network"):
+        model, classes = evaluation_network(p, info, model)
     p = inherit_preprocessing(p, model, p.checkpoint)
     protocols = evaluation_protocols(p, info)
     data = EvaluationViews(
@@ -248,7 +272,8 @@ def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Eval
     )  # fmt: skip
     loader = evaluation_loader(data, num_workers=p.num_workers)
     if device.type == "cuda":  # see above
-        start_workers(loader)
+        with told_if_slow("starting the processes that decode"):
+            start_workers(loader)
     length = int((videos["end"].fillna(videos["num_frames"]) - videos["start"].fillna(0)).median())
     views = len(videos) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
     execution, speeds = chosen_execution(p, model.eval(), p.batch_size, views // p.batch_size, device, training=False)
@@ -313,11 +338,7 @@ def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str,
     """The protocols that `p` names: `clip` always, which is the centre clip and crop, and `video` unless they name no
     more than that; then the last of them in every order of `p.order_check`, by that name. Raises DataError for ten
     crops, of which five are mirrored, where a mirrored class is another."""
-    if p.num_crops == 10 and info.mirrored:
-        raise DataError(
-            f"num_crops: 10: five of them are mirrored, and a mirrored {sorted(info.mirrored)[0]!r} is another class "
-            f"({len(info.mirrored)} classes are); take num_crops: 5"
-        )
+    _require_no_mirror(p, info)
     size = {"num_frames": p.num_frames, "frame_stride": p.frame_stride, "short_side": p.short_side}
     size |= {"crop_size": p.crop_size, "loop": p.loop}
     views = {"num_clips": p.num_clips, "num_crops": p.num_crops, "crop_position": p.crop_position}
@@ -326,3 +347,11 @@ def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str,
         protocols["video"] = Protocol(p.protocol, **size, **views, average=p.average, step=p.window_step)
     last = protocols.get("video", protocols["clip"])
     return protocols | {order: replace(last, order=order) for order in p.order_check}
+
+
+def _require_no_mirror(p: VideoAccuracyParams, info: DatasetInfo) -> None:
+    if p.num_crops == 10 and info.mirrored:
+        raise DataError(
+            f"num_crops: 10: five of them are mirrored, and a mirrored {sorted(info.mirrored)[0]!r} is another class "
+            f"({len(info.mirrored)} classes are); take num_crops: 5"
+        )

@@ -17,21 +17,11 @@ from actlib.compute.execution import Execution
 from actlib.files import DiskFull, put_aside, remove_temporaries
 from actlib.loops.job import Job, random_states
 from actlib.loops.optim import rate, rate_factor, set_rates
-from actlib.messages import PROBLEMS_SHOWN, shown
 from actlib.models import VideoModel, WeightsError
 from actlib.models.weights.checkpoint import CheckpointError, network_content, read_checkpoint, save_checkpoint
 from actlib.models.weights.file import WeightsFile
 from actlib.params import TrainingParams
-
-# Parameters that may differ between a checkpoint and the run that goes on from it.
-FREE_ON_RESUME = {
-    "run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "checkpoint_minutes", "device",
-    "num_workers", "video_backend", "timeout",
-}  # fmt: skip
-# What a checkpoint without them was trained with.
-BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
-BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
-BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0, "no_decay": "none", "compile": False}
+from actlib.params.same_run import differences, refusal
 
 
 def folder_of(p: TrainingParams) -> Path:
@@ -56,24 +46,11 @@ def find_checkpoint(p: TrainingParams) -> WeightsFile | None:
 
 def require_same(p: TrainingParams, classes: list[str], last: WeightsFile) -> None:
     """Going on with other parameters would be neither the old run nor a new one: refuse, naming them."""
-    mine, theirs = p.model_dump(), {**BEFORE, **last.content["params"]}
-    if "frozen_bn" in theirs:  # as it was called before
-        theirs["batch_norm"] = "frozen_layers" if theirs["frozen_bn"] else "tuned"
-    differ = [
-        f"{name} is {shown(mine[name])}, was {shown(value)}"
-        for name, value in theirs.items()
-        if name in mine and name not in FREE_ON_RESUME and mine[name] != value
-    ]
+    differ = differences(p.model_dump(), last.content)
     if last.content["classes"] != classes:
         differ.append(f"the table has {len(classes)} classes, the checkpoint {len(last.content['classes'])} or others")
-    done = len(last.content["history"])
-    if p.epochs < done:
-        differ.append(f"epochs is {p.epochs}, and {done} are done")
     if differ:
-        raise CheckpointError(
-            f"{last.path} is of a run with other parameters: {'; '.join(differ[:PROBLEMS_SHOWN])}. "
-            "Use another run_dir, or resume: never to start again here (the old checkpoints are kept aside)"
-        )
+        raise CheckpointError(refusal(last.path, differ))
 
 
 def execution_of(last: WeightsFile, device: torch.device) -> Execution | None:

@@ -22,7 +22,7 @@ from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import mirror
-from actlib.loops import resume
+from actlib.loops import resume, scalars
 from actlib.loops.evaluate import evaluate
 from actlib.loops.job import Job
 from actlib.loops.mixing import mix
@@ -40,12 +40,16 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     first. `progress(iterable, total=…, desc=…)` wraps the batches of an epoch, and then the videos of its validation.
 
     Checkpoints lie in `run_dir`/checkpoints: last.pt after every epoch, and every `checkpoint_minutes` inside one;
-    best.pt (highest val_top1, of equal ones the first); epoch_NNNN.pt every `checkpoint_every` epochs. Raises
+    best.pt (highest val_top1, of equal ones the first); epoch_NNNN.pt every `checkpoint_every` epochs. With
+    `tensorboard` each epoch's scalars go into `run_dir`/tensorboard. Ends early where that is asked for (see `Stop`):
+    the same run, started again, goes on and ends with the same weights. Raises
     TrainingError when the loss is no longer finite, DiskFull when a checkpoint does not fit, and the last good one
     stays; `locks.Locked` while another process is at work in the folder.
     """
-    with workers_in_words(), locks.take(job.p.run_dir):  # a dead worker is noticed anywhere, by a signal
+    # A dead worker is noticed anywhere, by a signal.
+    with workers_in_words(), locks.take(job.p.run_dir), job.stop.listening(), scalars.writer(job.p) as write:
         resume.begin(job)
+        write(job.history)
         yield from list(job.history)
         for epoch in range(len(job.history), job.p.epochs):
             begin = time.perf_counter()
@@ -58,7 +62,11 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
                 set_rates(job.schedule)
             job.history.append(row)
             resume.save_epoch(job)
+            write(job.history)
             yield row
+            if job.stop.asked and job.stopped:
+                print(f"{job.stopped}; run all cells again, and it goes on there", flush=True)
+                return
 
 
 def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
@@ -191,7 +199,7 @@ def _require_finite(job: Job, losses: list[torch.Tensor], epoch: int, number: in
 
 
 def _validate(job: Job, progress: Callable | None) -> dict:
-    scores = evaluate(job, progress)["clip"]
+    job.val_scores = scores = evaluate(job, progress)["clip"]
     failed = [(path, error) for path, error in zip(scores.paths, scores.errors) if error]
     job.note_failures(failed, "validation")
     return {

@@ -174,6 +174,11 @@ class Params(Checked):
                     found[name] = why if alone else f"{path}: {why}"
         return found
 
+    def problems(self, root: str | Path) -> list[str]:
+        """What is wrong with the files and folders that the parameters name, one sentence each, found without opening a
+        video or a network; relative paths are below `root`."""
+        return [f"{name}: {shown(getattr(self, name))}: {why}" for name, why in self.missing_inputs(root).items()]
+
     def refuse(self, *checks: tuple[str, bool, str]) -> Self:
         """Raise one ValueError that lists all (parameter, whether it is wrong, why) that are wrong; for validators."""
         problems = []

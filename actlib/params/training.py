@@ -1,5 +1,6 @@
 """Parameters of 02_train and 03_finetune, and those of a training clip, which 07_explore has too."""
 
+import importlib.util
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from actlib.datasets import vocabulary
+from actlib.messages import shown
 from actlib.params.base import (
     Above0,
     DeviceParams,
@@ -19,6 +21,7 @@ from actlib.params.base import (
     WeightsPath,
     check_model,
 )
+from actlib.params.same_run import differences, refusal
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 Sampling = Literal[*vocabulary.SAMPLINGS]
@@ -119,6 +122,7 @@ class TrainingParams(ClipParams, DeviceParams):
     checkpoint_minutes: float = Group.run(
         30.0, "a long epoch also writes last.pt every so many minutes; 0: at its end alone", ge=0
     )
+    tensorboard: bool = Group.run(False, "also write scalars for TensorBoard")
     seed: int = Group.run(0, "of weights, order, clips and crops", ge=0)
 
     @model_validator(mode="after")
@@ -140,6 +144,38 @@ class TrainingParams(ClipParams, DeviceParams):
             ("milestones", self.schedule == "multistep" and not rising, "they must rise"),
             ("warmup_epochs", self.warmup_epochs >= self.epochs, f"must be below epochs {self.epochs}"),
         )
+
+    @property
+    def goes_on_from(self) -> str:
+        """The checkpoint that the run goes on from, if it is there; empty: it begins anew."""
+        return {"auto": f"{self.run_dir}/checkpoints/last.pt", "never": ""}.get(self.resume, self.resume)
+
+    def problems(self, root: str | Path) -> list[str]:
+        found = super().problems(root)
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            found.append("tensorboard: True: it is not installed: pip install -e '.[tensorboard]', or set it to False")
+        path = Path(root) / self.goes_on_from
+        if self.resume not in ("auto", "never") and not path.is_file():
+            found.append(f"resume: {shown(self.resume)}: no such checkpoint; auto goes on with the run folder's own")
+        elif path.is_file():
+            found += self._differences(path)
+        return found
+
+    def _differences(self, path: Path) -> list[str]:
+        """Why the run cannot go on from this checkpoint, as far as its header tells."""
+        from actlib.models.weights.checkpoint import read_header  # torch takes seconds, and most folders are new
+
+        mine, content = self.model_dump(), read_header(path)
+        try:
+            unset = {name for name, value in mine.items() if value in (0, "", []) and self._may_be_left_open(name)}
+            differ = differences({name: value for name, value in mine.items() if name not in unset}, content)
+        except (KeyError, TypeError):  # it cannot be read; whoever opens it says why
+            return []
+        return [refusal(Path(self.goes_on_from), differ)] if differ else []
+
+    def _may_be_left_open(self, name: str) -> bool:
+        """Whether a parameter that is 0 or empty is taken from a checkpoint."""
+        return False
 
 
 class TrainParams(TrainingParams):
@@ -203,10 +239,12 @@ class FinetuneParams(TrainingParams):
         found = super().missing_inputs(root, written, known)
         if "pretrained" not in found:
             return found
-        checkpoint = {"auto": f"{self.run_dir}/checkpoints/last.pt"}.get(self.resume, self.resume)
-        if self.resume != "never" and (Path(root) / checkpoint).is_file():
+        if self.goes_on_from and (Path(root) / self.goes_on_from).is_file():
             found.pop("pretrained", None)
         return found
+
+    def _may_be_left_open(self, name: str) -> bool:
+        return type(self).model_fields[name].json_schema_extra["group"] == Group.clip.value
 
     @property
     def factors(self) -> dict[str, float]:

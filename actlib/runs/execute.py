@@ -298,6 +298,8 @@ def _why_failed(run: RunFolder, code: int) -> str:
     status, log = run.read("status.json"), run.path("log.txt")
     if status.get("state") == "failed":
         return status.get("why", "")
+    if status.get("state") == "stopped":
+        return f"{status.get('why')}; the same command goes on there"
     if code == PAPERMILL_DEAD_KERNEL:
         return f"the kernel died (out of memory?); see {log}"
     if code == 0:

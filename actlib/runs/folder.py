@@ -1,8 +1,8 @@
 """The run folder: one place for everything that a run is given and finds, readable while it runs and afterwards.
 
 `params.yaml`, `environment.json` and `status.json` are written at the start, what the run finds by its notebook,
-`result.json` and the status done at the end. Every file is written under a temporary name and renamed. From the start
-to the end of the run no other process can start one in the folder (see `locks`).
+`result.json` and the status done (or stopped) at the end. Every file is written under a temporary name and renamed.
+From the start to the end of the run no other process can start one in the folder (see `locks`).
 """
 
 import contextlib
@@ -31,8 +31,9 @@ from actlib.files import (  # fmt: skip
     write_with,
     zip_digest,
 )
+from actlib.messages import problems_in_words
 from actlib.notebook_errors import tell_in_words
-from actlib.params import Params
+from actlib.params import Params, ParamsError
 from actlib.progress import progress
 from actlib.runs.ours import require_free
 
@@ -72,13 +73,13 @@ class RunFolder:
         finds the same files from JupyterLab and from papermill) and write parameters, environment and status.
 
         Inside a notebook, a cell that raises sets the status to failed with the error's words. Raises `locks.Locked`
-        where another process is at work in the folder, ParamsError for a folder that cannot be a run's (see `ours`),
-        and DiskFull.
+        where another process is at work in the folder, DiskFull, and before it writes anything ParamsError for a folder
+        that cannot be a run's (see `ours`), files that are not there, and a checkpoint of another run in the folder.
         """
         tell_in_words()
         os.chdir(project_root())
-        require_free(p)
         run = cls(p.run_dir)
+        run._require_sound(p)
         before, RunFolder._at_work = RunFolder._at_work, locks.take(run.folder)
         if before is not None:
             before.release()
@@ -89,6 +90,18 @@ class RunFolder:
         run._watch_cells()
         print(f"run folder: {run.folder}")
         return run
+
+    def _require_sound(self, p: Params) -> None:
+        """Raise ParamsError for what can be found wrong already. What an earlier run left stays as it is; a run that a
+        batch has queued has failed."""
+        try:
+            require_free(p)
+            if problems := p.problems("."):
+                raise ParamsError(problems[0] if len(problems) == 1 else problems_in_words("this notebook", problems))
+        except ParamsError as error:
+            if self.read("status.json").get("state") == "queued":
+                self.set_status("failed", why=f"ParamsError: {error}")
+            raise
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -101,8 +114,8 @@ class RunFolder:
             return {}
 
     def set_status(self, state: str, **more) -> None:
-        """Write status.json: `state` (queued, running, done, failed), the time, and `more` (why it failed, …). On a
-        full disk it is written over in place, which takes no room."""
+        """Write status.json: `state` (queued, running, done, stopped, failed), the time, and `more` (why it failed, …).
+        On a full disk it is written over in place, which takes no room."""
         status = {"state": state, "time": now(), "pid": os.getpid(), **more}
         try:
             write_json(self.path("status.json"), status)
@@ -147,9 +160,11 @@ class RunFolder:
 
     def finish(
         self, *, kind: str, model: str | None = None, numbers: dict[str, dict] | None = None,
-        files: dict[str, dict] | None = None, **more,
+        files: dict[str, dict] | None = None, stopped: str = "", **more,
     ) -> None:  # fmt: skip
         """Write result.json and set the status to done: the run's last act, after which others may work in the folder.
+        A run that was `stopped`, with these words ("stopped after 3 of 8 epochs"), is not done: started again, by hand
+        or by its batch, it goes on.
 
         `kind` of run, `model` (its spec), `numbers` as `RunFolder.numbers` returns them, `more` that reads as JSON.
         `files`: what the run made for others, by its name in the folder, with what is to be said of it (the epoch of a
@@ -159,10 +174,10 @@ class RunFolder:
         for name in files or ():
             digest = zip_digest(self.path(name))
             files = files | ({name: files[name] | {"digest": digest}} if digest else {})
-        given = {"model": model, "numbers": numbers, "files": files}
+        given = {"model": model, "numbers": numbers, "files": files, "stopped": stopped or None}
         result = {"kind": kind, **{name: value for name, value in given.items() if value is not None}, **more}
         write_json(self.path("result.json"), result)
-        self.set_status("done")
+        self.set_status("stopped", why=stopped) if stopped else self.set_status("done")
         if RunFolder._at_work is not None and RunFolder._at_work.folder == self.folder.resolve():
             RunFolder._at_work.release()
             RunFolder._at_work = None

@@ -16,10 +16,10 @@ from actlib.datasets.table import read_table, write_table
 from actlib.datasets.vocabulary import SAMPLINGS
 from actlib.loops import evaluate, prepare, train
 from actlib.loops.prepare import validation_protocol
-from actlib.loops.resume import BEFORE
 from actlib.loops.train import _augmented, _flips, _train_epoch
 from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 from actlib.params import FinetuneParams, TrainParams, VideoAccuracyParams
+from actlib.params.same_run import BEFORE
 
 
 def params(table, run_dir, **more):

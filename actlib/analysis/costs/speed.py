@@ -8,6 +8,7 @@ from actlib.compute.choose import candidates
 from actlib.compute.execution import Execution
 from actlib.compute.measure import time_pairs
 from actlib.models import create_from_spec
+from actlib.progress import told_if_slow
 
 # One best speed for each of these
 GROUPS = ["model", "step", "batch_size"]
@@ -24,7 +25,8 @@ def clips_per_s(
 ) -> float:
     """Clips a second of `model` in inference, as it is run by `execution`, on batches of (C, T, H, W): a few steps."""
     how = {"device": device, "training": False, "limit_s": LIMIT_S / 6}
-    return batch_size / time_pairs(model, (batch_size, *input_shape), [execution], **how)[execution].seconds
+    with told_if_slow(f"timing the network on {device}"):
+        return batch_size / time_pairs(model, (batch_size, *input_shape), [execution], **how)[execution].seconds
 
 
 def measure_model(

@@ -9,7 +9,7 @@ import importlib
 _MODULES = {
     "accuracy": ("accuracy_bars", "agreement_bars", "class_bars", "confusion_matrix", "order_bars"),
     "calibration": ("reliability_diagram",),
-    "clips": ("film_strip",),
+    "clips": ("answers", "film_strip"),
     "clock": ("shares_by_layer", "work_and_time"),
     "costs": (
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",

@@ -1,11 +1,14 @@
 """Plots of frames."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from actlib.analysis.plots.drawing import new_axes
 
 GAP = 3  # white pixels between frames
+RIGHT, WRONG = "#2a9d4a", "#d1495b"  # of answers
 
 
 def film_strip(clips: list[np.ndarray], titles: list[str], *, frames: int = 8, ax: Axes | None = None) -> Axes:
@@ -27,6 +30,20 @@ def film_strip(clips: list[np.ndarray], titles: list[str], *, frames: int = 8, a
     ax.set_xlabel("time →")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
+    return ax
+
+
+def answers(clips: list[np.ndarray], found: pd.DataFrame, *, frames: int = 8, ax: Axes | None = None) -> Axes:
+    """Clips as in `film_strip`, each with what a network says of it, in a green frame where that is right, else in a
+    red one. `found`: a row a clip with label, prediction and score (0 to 1, the prediction's)."""
+    said = [f"{row.label}\n→ {row.prediction} ({row.score:.2f})" for row in found.itertuples()]
+    ax = film_strip(clips, said, frames=frames, ax=ax)
+    height = _thinned(clips[0]).shape[1]
+    width = ax.get_images()[0].get_size()[1]
+    for row, right in enumerate(found["label"] == found["prediction"]):
+        corner = (-2, row * (height + 2 * GAP) - 2)
+        color = RIGHT if right else WRONG
+        ax.add_patch(Rectangle(corner, width + 3, height + 3, fill=False, linewidth=2.5, color=color, clip_on=False))
     return ax
 
 

@@ -26,16 +26,23 @@ def learning_rates(rates: Sequence[float], steps_per_epoch: int, *, ax: Axes | N
 
 
 def training_curves(history: pd.DataFrame, *, epochs: int | None = None, best_epoch: int | None = None) -> Axes:
-    """Loss and, beside it, top-1 accuracy of training and validation, a point an epoch. Returns the loss's axes.
+    """Loss, beside it top-1 accuracy of training and validation, and the learning rate where `history` has one, a point
+    an epoch. Returns the loss's axes.
 
-    epochs: as many as the axes have room for; without it those of `history`. A thin line marks `best_epoch`.
+    epochs: as many as the axes have room for; without it those of `history`. A thin line marks `best_epoch`. Each line
+    has the name of its column as its gid.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    kinds = [("loss", "loss", None), ("top1", "top-1 accuracy, %", 102)]
+    kinds += [("lr", "learning rate", None)] if "lr" in history else []
+    widths = [4.5, 4.5, 3][: len(kinds)]
+    how = {"figsize": (sum(widths), 3.6), "width_ratios": widths, "layout": "constrained"}
+    figure, panels = plt.subplots(1, len(kinds), **how)
     last = epochs or max(2, int(history["epoch"].max()))
-    for ax, column, label, top in zip(panels, ("loss", "top1"), ("loss", "top-1 accuracy, %"), (None, 102)):
-        for name, label_of in ((column, "training"), (f"val_{column}", "validation")):
-            ax.plot(history["epoch"], history[name], marker="o", markersize=3.5, label=label_of)
-        if best_epoch is not None:
+    for ax, (column, label, top) in zip(panels, kinds):
+        lines = [(column, "training", "C0"), (f"val_{column}", "validation", "C1")]
+        for name, label_of, color in lines if column != "lr" else [("lr", None, "C2")]:
+            ax.plot(history["epoch"], history[name], marker="o", markersize=3.5, color=color, label=label_of, gid=name)
+        if best_epoch is not None and column != "lr":
             ax.axvline(best_epoch, color="0.5", linewidth=0.9, linestyle=":", zorder=0)
             ax.text(best_epoch, 1.01, f"best: {best_epoch}", color="0.4", fontsize=8, ha="center",
                     transform=ax.get_xaxis_transform())  # fmt: skip

@@ -6,11 +6,13 @@ _HOMES = {
     "ClipExplorer": "clips", "ViewExplorer": "views",
     "Guess": "guess",
     "LiveCurves": "live", "describe_row": "live",
+    "LiveTraining": "live_training",
     "NetworkExplorer": "networks",
     "ParameterForm": "form",
     "PredictionBrowser": "predictions",
     "RunBrowser": "runs",
     "Upload": "upload", "play": "upload",
+    "tensorboard": "tensorboard_page",
 }  # fmt: skip
 __all__ = sorted(_HOMES)
 

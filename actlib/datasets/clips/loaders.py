@@ -1,6 +1,7 @@
 """Random clips of videos for training, and what all datasets of videos share."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -289,5 +290,12 @@ def worker_options(num_workers: int, pin_memory: bool) -> dict:
         "num_workers": num_workers,
         "pin_memory": pin_memory,
         "persistent_workers": num_workers > 0,
+        "worker_init_fn": _let_interrupts_pass,
         "generator": torch.Generator(),
     }
+
+
+def _let_interrupts_pass(worker: int) -> None:
+    """A notebook's interrupt reaches all its processes; what becomes of the run is for the first of them to say, which
+    ends its workers when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,7 +23,7 @@ from actlib.models.registry import ModelError, VideoModel, adopt, create_from_sp
 from actlib.models.weights.fields import FORMAT, UNSAID, CheckpointError
 from actlib.models.weights.file import DamagedFileError, WeightsError, WeightsFile, read_weights
 
-__all__ = ["FORMAT", "UNSAID", "CheckpointError", "read_checkpoint", "save_checkpoint", "save_network"]
+__all__ = ["FORMAT", "UNSAID", "CheckpointError", "read_checkpoint", "read_header", "save_checkpoint", "save_network"]
 
 _SIZES = ("num_frames", "frame_stride", "short_side", "crop_size")
 _COLOURS = ("mean", "std")
@@ -114,6 +114,17 @@ def read_checkpoint(path: str | Path) -> WeightsFile:
             f"`python -m actlib weights convert {path} OUT.pt` makes one of weights from elsewhere"
         )
     return file
+
+
+def read_header(path: str | Path) -> dict:
+    """What a checkpoint holds besides its network's weights, unchecked, in milliseconds whatever its size: the tensors
+    are mapped, not read. Empty for a file that is none of ours, or that cannot be read: `read_checkpoint` says why."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # damaged bytes make the loader fail in many ways
+        return {}
+    ours = isinstance(content, dict) and content.get("format") == FORMAT
+    return {name: value for name, value in content.items() if name != "state_dict"} if ours else {}
 
 
 def _beside(path: Path) -> str:
