@@ -21,7 +21,7 @@ explorer = NetworkExplorer(["resnet10", "mobilenetv2 width_mult=0.45"], 16, 112)
 def test_the_curves_grow_in_the_browser(page, lab):
     run_all(page, lab({"curves": CURVES}), "curves")
     page.wait_for_selector("text=epoch   2 of 2", timeout=120_000)
-    assert "val top-1 60.0 %" in " ".join(page.inner_text(".widget-html-content").split())
+    assert "val top-1 60.0 %" in " ".join(" ".join(page.locator(".widget-html-content").all_inner_texts()).split())
     assert page.evaluate("document.querySelector('img.widget-image').naturalWidth") > 300
     assert page.errors == []
 

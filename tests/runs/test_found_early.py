@@ -37,7 +37,7 @@ def test_a_changed_rate_is_found_before_anything_is_touched(motion_table, projec
     with pytest.raises(ParamsError, match="epochs is 1, and 2 are done"):
         RunFolder.start(params(motion_table, "outputs/x", epochs=1))
     assert all(path.read_bytes() == content for path, content in before.items() if path.name != ".lock")
-    for more in ({"resume": "never", "lr": 0.02}, {"epochs": 9, "num_workers": 1, "tensorboard": True}):
+    for more in ({"resume": "never", "lr": 0.02}, {"epochs": 9, "num_workers": 1, "timeout": 30.0}):
         assert params(motion_table, "outputs/x", **{"epochs": 2, **more}).problems(project) == []
     assert "no such checkpoint" in params(motion_table, "outputs/x", resume="gone.pt").problems(project)[0]
 
