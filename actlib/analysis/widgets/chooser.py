@@ -20,7 +20,7 @@ class VideoChooser:
         subsets, labels = (list(videos[name].unique()) for name in ("subset", "label"))
         self.subset = ipywidgets.Dropdown(options=[ALL, *subsets], description="subset", **how)
         self.label = ipywidgets.Dropdown(options=[(ALL, None), *((each, each) for each in sorted(labels))],
-                                         description="class", **how)  # fmt: skip
+                                         index=0, description="class", **how)  # fmt: skip
         self.find = ipywidgets.Text(placeholder="part of a name", continuous_update=False, description="find", **how)
         self.video = ipywidgets.Dropdown(description="video", **how)
         self.count = ipywidgets.HTML()

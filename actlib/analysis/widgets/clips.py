@@ -64,13 +64,14 @@ class ClipExplorer:
 
     def _make_controls(self) -> None:
         start, how = self._settings, {"layout": {"width": "200px"}, "style": {"description_width": "84px"}}
+        slider = how | {"layout": {"width": "280px"}}
 
         def number(name: str, low: int, high: int, words: str):
             return ipywidgets.BoundedIntText(start[name], min=low, max=high, description=words, **how)
 
         def share(name: str, low: float, words: str):
             more = {"step": 0.05, "readout_format": ".2f", "continuous_update": False}
-            return ipywidgets.FloatSlider(start[name], min=low, max=1, description=words, **more, **how)
+            return ipywidgets.FloatSlider(start[name], min=low, max=1, description=words, **more, **slider)
 
         self.controls = {
             "sampling": ipywidgets.Dropdown(options=SAMPLINGS, value=start["sampling"], description="sampling", **how),
@@ -82,7 +83,7 @@ class ClipExplorer:
             "scale_min": share("scale_min", 0.05, "scale min"),
             "color_jitter": share("color_jitter", 0, "colour jitter"),
             "rand_augment": ipywidgets.IntSlider(
-                start["rand_augment"], min=0, max=30, description="RandAugment", continuous_update=False, **how),
+                start["rand_augment"], min=0, max=30, description="RandAugment", continuous_update=False, **slider),
             "random_erasing": share("random_erasing", 0, "erasing"),
         }  # fmt: skip
         self.again = ipywidgets.Button(description="new draws", icon="refresh", layout={"width": "200px"})
