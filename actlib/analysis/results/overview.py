@@ -35,7 +35,7 @@ def _time(folder: Path) -> str:
 def _cells(folder: Path, beside: Path) -> list[str]:
     page = next((name for name in PAGES if (folder / name).is_file()), "status.json")
     link = Path(os.path.relpath(folder / page, beside)).as_posix()
-    cells = [f"[{_plain(folder)}](<{link}>)"]
+    cells = [f"[{_plain(os.path.relpath(folder, beside.parent))}](<{link}>)"]
     try:
         row = read_runs([str(folder)]).iloc[0]
     except ValueError as error:

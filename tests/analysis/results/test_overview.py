@@ -15,7 +15,8 @@ def test_the_newest_runs_come_first_with_links(tmp_path):
     (tmp_path / "outputs" / "new" / "result.json").write_text(json.dumps(result))
     (tmp_path / "outputs" / "broken" / "result.json").write_text("{")
     lines = links([f"{tmp_path}/outputs/*"], tmp_path / "notebooks").splitlines()
-    assert "../outputs/new/notebook.ipynb" in lines[2] and r"tam\_resnet18 width\_mult=0.25" in lines[2]
+    assert "[outputs/new](<../outputs/new/notebook.ipynb>)" in lines[2]
+    assert r"tam\_resnet18 width\_mult=0.25" in lines[2]
     assert r"video\_top1 71.25 (10 clips × 3 crops @ 256, 9 of 1,000 videos)" in lines[2]
     assert "../outputs/old/status.json" in lines[3] and "damaged" in lines[4] and "not valid JSON" in lines[4]
     assert "newest 1 of 3" in links([f"{tmp_path}/outputs/*"], tmp_path, most=1)
