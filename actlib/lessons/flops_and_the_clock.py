@@ -4,10 +4,17 @@ import pandas as pd
 import torch
 
 from actlib.analysis.costs.layer_times import layer_times
+from actlib.analysis.costs.networks import describe_models
 from actlib.compute.device import pick_device
 from actlib.compute.execution import Execution
 from actlib.lessons.networks import open_network
 from actlib.progress import progress
+
+
+def counted(networks: list[str], num_frames: int, crop_size: int) -> pd.DataFrame:
+    """What is known before anything runs: a row a network, the columns of `costs.networks.describe_model`."""
+    specs = [title.replace(":", "=") for title in networks]
+    return describe_models(specs, 400, (num_frames, crop_size, crop_size))[0].assign(model=networks)
 
 
 def measure(

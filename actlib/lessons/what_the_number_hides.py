@@ -38,7 +38,7 @@ def trained(table: str, epochs: int, run_dir: str, progress: Callable[..., Itera
 def as_learnt(scores: Scores, table: str) -> Scores:
     """The scores of the first videos of each class, as many as make the classes as uneven as those that were learnt:
     all of the most frequent ones, and at least one of each."""
-    learnt = _learnt(table)
+    learnt = training_counts(table)
     place = pd.Series(scores.labels).groupby(scores.labels).cumcount()
     most = pd.Series(scores.labels).value_counts().max()
     wanted = [max(1, round(most * learnt[label] / learnt.max())) for label in scores.labels]
@@ -46,16 +46,17 @@ def as_learnt(scores: Scores, table: str) -> Scores:
     return scores.reordered(kept, scores.classes)
 
 
-def _learnt(table: str) -> pd.Series:
+def training_counts(table: str) -> pd.Series:
+    """The training videos of each class of a table, the most frequent first: `training`, by label."""
     rows = read_table(table)
-    return rows[rows["subset"] == "training"]["label"].value_counts()
+    return rows[rows["subset"] == "training"]["label"].value_counts().rename("training")
 
 
 def by_class(scores: Scores, table: str) -> pd.DataFrame:
     """A row a class, the most frequent first: label, learnt (training videos), videos, top1 (percent) and what the
     class is mostly taken for."""
     found = metrics.per_class(scores.table)
-    found.insert(1, "learnt", found["label"].map(_learnt(table)))
+    found.insert(1, "learnt", found["label"].map(training_counts(table)))
     return found.sort_values(["learnt", "label"], ascending=[False, True], ignore_index=True)
 
 
