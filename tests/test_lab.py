@@ -12,6 +12,12 @@ for epoch in (1, 2):
     live.update(dict(epoch=epoch, loss=2.0 / epoch, top1=40.0 * epoch, val_loss=2.0, val_top1=30.0 * epoch,
                      lr=0.1, clips_per_s=9.0, data_wait=0.5, replaced=0))
 """
+GUESS = """
+from actlib.analysis.widgets import Guess
+which, many = Guess("Which falls furthest?", ["TSN", "TAM"]), Guess("How many are right?")
+which.compare("TAM")
+many.compare(91.4)
+"""
 EXPLORER = """
 from actlib.analysis.widgets import NetworkExplorer
 explorer = NetworkExplorer(["resnet10", "mobilenetv2 width_mult=0.45"], 16, 112)
@@ -47,3 +53,17 @@ def test_the_costs_follow_what_is_picked(page, lab, tmp_path):
     page.wait_for_selector(".actlib-message:has-text('use one of A, B')", timeout=60_000)
     page.screenshot(path=tmp_path / "explorer.png")
     assert rows.count() == 3 and page.errors == []
+
+
+def test_a_guess_is_taken_before_and_after(page, lab):
+    run_all(page, lab({"guess": GUESS}), "guess")
+    answers = page.locator(".actlib-guess-answer")
+    answers.nth(1).wait_for(timeout=120_000)
+    assert "no guess was made" in answers.nth(0).inner_text()
+    page.locator(".actlib-guess-control input[type=radio]").nth(1).click()
+    page.locator(".actlib-guess-button").nth(0).click()
+    page.wait_for_selector(".actlib-guess-answer:has-text('You guessed TAM.')")
+    page.locator(".actlib-guess-control .noUi-handle").press("ArrowRight")
+    page.locator(".actlib-guess-button").nth(1).click()
+    page.wait_for_selector(".actlib-guess-answer:has-text('91.4 %. You guessed 51 %.')")
+    assert not page.errors
