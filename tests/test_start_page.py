@@ -15,6 +15,7 @@ def test_the_start_page_leads_everywhere(root, tmp_path):
     assert not [target for target in targets if not (page.parent / target).is_file()]
     lessons = {f"lessons/{path.name}" for path in (page.parent / "lessons").glob("*.ipynb")}
     assert {f"{name}.ipynb" for name in NOTEBOOKS} | lessons <= targets
+    assert set(papermill.inspect_notebook(str(page))) == {"runs", "most"}
     papermill.execute_notebook(page, tmp_path / "start.ipynb", cwd=page.parent, kernel_name="python3")
     (output,) = json.loads((tmp_path / "start.ipynb").read_text())["cells"][-1]["outputs"]
     assert re.search(r"\| run \||make demo", "".join(output["data"]["text/markdown"]))

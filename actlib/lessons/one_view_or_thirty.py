@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from actlib.analysis.costs.flops import count_macs
 from actlib.analysis.plots.drawing import log_axis
-from actlib.compute.device import to_float
 from actlib.loops import prepare
+from actlib.loops.explore import view_logits
 from actlib.params import VideoAccuracyParams
 
 WRONG, RIGHT = "#d9d9d9", "#2c7fb8"
@@ -35,16 +34,14 @@ class ViewScores:
 
 
 def every_view(values: dict, progress: Callable[..., Iterable]) -> ViewScores:
-    """The scores of all views of each validation video; `values`: parameters of notebook 04."""
+    """The scores of all views of each validation video; `values`: parameters of notebook 04. Raises
+    VideoError for one that cannot be decoded."""
     job = prepare(VideoAccuracyParams.build({**values, "protocol": "views", "num_workers": 0}, "this lesson"))
     job.val_data.protocols = {"video": job.val_data.protocols["video"]}
-    job.model.eval()
     found = []
-    with torch.inference_mode():
-        for index in progress(range(len(job.val_data)), desc="videos"):
-            clips = to_float(job.val_data[index].clips, job.device, **job.normalisation, execution=job.execution)
-            scores = job.model(clips).softmax(dim=1).cpu().numpy()
-            found.append(scores.reshape(job.p.num_clips, job.p.num_crops, -1))
+    for index in progress(range(len(job.val_data)), desc="videos"):
+        scores = view_logits(job, job.val_data, index).softmax(dim=1).numpy()
+        found.append(scores.reshape(job.p.num_clips, job.p.num_crops, -1))
     gmacs = count_macs(job.model, job.input_shape).total / 1e9
     protocol = str(job.val_data.protocols["video"])
     return ViewScores(np.stack(found), job.val_data.labels.numpy().astype(int), gmacs, protocol)

@@ -13,12 +13,11 @@ from actlib.analysis.results.metrics import confusion
 from actlib.datasets.clips.show import pictures
 from actlib.datasets.clips.transforms import mirror, train_transform
 from actlib.datasets.errors import DataError
+from actlib.lessons.chosen_videos import SMALL
 from actlib.loops import evaluate, prepare, train
 from actlib.params import TrainParams
 
 PLAIN, KEPT, SWAPPED = WAYS = ("no clip mirrored", "mirrored, label kept", "mirrored, label swapped")
-SMALL = {"model": "resnet10 widen_factor=0.25 conv1_t_size=3", "short_side": 32, "crop_size": 32, "num_workers": 0}
-SMALL |= {"resume": "never", "warmup_epochs": 1.0, "lr": 0.008}
 
 
 def params(way: str, values: dict, run_dir: str) -> TrainParams:

@@ -11,12 +11,9 @@ from actlib.analysis.plots.drawing import bar_axes, write_beside
 from actlib.analysis.results import calibration, metrics
 from actlib.analysis.results.scores import Scores
 from actlib.datasets.table import read_table
-from actlib.lessons.chosen_videos import choose
+from actlib.lessons.chosen_videos import SMALL, choose
 from actlib.loops import evaluate, prepare, train
 from actlib.params import TrainParams
-
-SMALL = {"model": "resnet10 widen_factor=0.25 conv1_t_size=3", "short_side": 32, "crop_size": 32, "num_workers": 0}
-SMALL |= {"resume": "never", "warmup_epochs": 1.0, "lr": 0.008}
 
 
 def uneven(table: str, folder: str, frequent: list[str], rare: list[str], training: list[int], validation: int) -> str:

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from actlib.analysis.plots.views import clip_panels
 from actlib.analysis.widgets.chooser import NONE, VideoChooser
 from actlib.analysis.widgets.player import COLORS, Player, box_of, strip, thin
-from actlib.analysis.widgets.videos import show_video, span_of
+from actlib.analysis.widgets.videos import show_video
 from actlib.datasets.clips.loaders import Drawn, TrainingClips
-from actlib.datasets.clips.show import pictures
+from actlib.datasets.clips.show import pictures, span_of
 from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.errors import DataError
 from actlib.datasets.vocabulary import CROPS, SAMPLINGS

@@ -4,13 +4,8 @@ import pandas as pd
 
 from actlib.analysis.playable import playable_mp4, plays_as_it_is
 from actlib.analysis.widgets.player import Player
+from actlib.datasets.clips.show import span_of
 from actlib.datasets.errors import VideoError
-
-
-def span_of(row: pd.Series) -> tuple[int, int]:
-    """The frames [begin, end) of its file that belong to a video of the table."""
-    begin = 0 if pd.isna(row["start"]) else int(row["start"])
-    return begin, int(row["num_frames"] if pd.isna(row["end"]) else row["end"])
 
 
 def show_video(player: Player, row: pd.Series, modality: str, timeout: float | None, backend: str) -> None:
@@ -18,8 +13,7 @@ def show_video(player: Player, row: pd.Series, modality: str, timeout: float | N
     player says why."""
     if getattr(player, "shown", None) == (row["path"], *span_of(row)) or pd.isna(row["num_frames"]):
         return
-    begin, end = span_of(row)
-    player.shown = row["path"], begin, end
+    player.shown = row["path"], *span_of(row)
     player.made = "the video is on its way …"
     try:
         video = playable_mp4(row, modality=modality, timeout=timeout, backend=backend)

@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from actlib.analysis.plots.views import clip_panels
 from actlib.analysis.widgets.chooser import NONE, VideoChooser
 from actlib.analysis.widgets.player import COLORS, Player, box_of, by_score, strip, thin
-from actlib.analysis.widgets.videos import show_video, span_of
+from actlib.analysis.widgets.videos import show_video
 from actlib.datasets.clips.crops import scaled
 from actlib.datasets.clips.protocol import Protocol
-from actlib.datasets.clips.show import frames_of, pictures
+from actlib.datasets.clips.show import frames_of, pictures, span_of
 from actlib.datasets.clips.views import EvaluationViews
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.vocabulary import NUM_CROPS, ONE_CLIP, POSITIONS, PROTOCOLS

@@ -31,6 +31,12 @@ def samples(data, classes: Sequence[str], count: int = 6) -> tuple[list[np.ndarr
     return shown, names
 
 
+def span_of(row) -> tuple[int, int]:
+    """The frames [begin, end) of its file that belong to a video; `row` of the table, a Series or of `itertuples`."""
+    begin = 0 if pd.isna(row.start) else int(row.start)
+    return begin, int(row.num_frames if pd.isna(row.end) else row.end)
+
+
 def frames_of(
     videos: pd.DataFrame, count: int, *, modality: str = "rgb", timeout: float | None = 60.0, backend: str = "auto"
 ) -> list[np.ndarray]:
@@ -38,8 +44,7 @@ def frames_of(
     x above y (see `pictures`). Raises VideoError."""
     found = []
     for row in videos.itertuples():
-        begin = 0 if pd.isna(row.start) else int(row.start)
-        end = int(row.num_frames if pd.isna(row.end) else row.end)
+        begin, end = span_of(row)
         numbers = begin + np.arange(count) * (end - begin) // count
         frames = read_frames(row.path, numbers, modality=modality, timeout=timeout, backend=backend)
         found.append(pictures(frames))
