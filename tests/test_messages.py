@@ -23,7 +23,7 @@ def test_no_message_is_longer_than_a_screen():
     assert len(listed([long] * 50)) < 1200 and len(listed([long] * 50, quote=True)) < 1200
     assert did_you_mean(long, [long, "a"]) == "" and len(did_you_mean("ab", ["abc", "abd" + long])) < 200
     assert len(misfit("results", "a number", {long: [long] * 1000})) < 400
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 5  # of a fifth of a second; it was minutes once
 
 
 def test_names_that_are_not_utf8_can_be_printed():

@@ -128,7 +128,7 @@ def test_very_many_or_very_long_wrong_labels(judge, tmp_path, wrong):
     begin = time.process_time()
     with pytest.raises(DataError) as error:
         read_annotations("kinetics700", tmp_path)
-    assert time.process_time() - begin < 3
+    assert time.process_time() - begin < 15  # of one; it was minutes once
     assert "kinetics_val.csv" in str(error.value) and len(str(error.value)) <= 4_000
     if count > 1:
         assert f"{count:,} problems" in str(error.value) and "did you mean" not in str(error.value)
