@@ -160,7 +160,7 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
 def parameter_groups(model: VideoModel, p: TrainingParams) -> list[dict]:
     """The trainable parameters as an optimiser takes them: {"name", "params", "lr", "weight_decay"} a group.
 
-    `lr_factors` of fine-tuning map modules to factors of `p.lr`. The innermost module that holds a parameter counts;
+    `lr_factors` of fine-tuning map modules to factors of `base_lr`. The innermost module that holds a parameter counts;
     parameters in none are the group "rest". With no_decay `norms_and_biases` the parameters of one axis are in groups
     of their own, without weight decay (as in timm; "Bag of Tricks", He et al., 2019).
     Raises ModelError for a module that is not there, is named twice, or has nothing to train.
@@ -184,7 +184,7 @@ def parameter_groups(model: VideoModel, p: TrainingParams) -> list[dict]:
             )
     found = []
     for name, parameters in groups.items():
-        lr = p.lr * factors.get(name, 1.0)
+        lr = p.base_lr * factors.get(name, 1.0)
         least = 2 if p.no_decay == "norms_and_biases" else 0  # axes of a parameter that decays
         decayed = [each for each in parameters if each.ndim >= least]
         spared = [each for each in parameters if each.ndim < least]

@@ -35,7 +35,7 @@ def make_optimizer(p: TrainingParams, model: VideoModel, *, scaled: bool = False
     `scaled`: for losses that a GradScaler scales, whose first steps are usually left out since gradients overflow.
     torch's fused SGD (2.15) then goes on with a momentum that was never written, so the plain one takes its place.
     """
-    groups, common = parameter_groups(model, p), {"lr": p.lr, "weight_decay": p.weight_decay}
+    groups, common = parameter_groups(model, p), {"lr": p.base_lr, "weight_decay": p.weight_decay}
     common["fused"] = p.optimizer == "adamw" or not scaled
     if p.optimizer == "adamw":
         return AdamW(groups, **common)
@@ -43,7 +43,7 @@ def make_optimizer(p: TrainingParams, model: VideoModel, *, scaled: bool = False
 
 
 def rate_factor(p: TrainingParams, steps_per_epoch: int, step: int) -> float:
-    """The learning rate of optimiser step `step`, counted from 0, by `p.lr`; of `plateau` without what it takes off.
+    """The learning rate of optimiser step `step`, counted from 0, by `base_lr`; of `plateau` without what it takes off.
 
     Warm-up rises linearly over `warmup_epochs`. After it: `constant` and `plateau` 1; `multistep` gamma for each
     milestone passed; `cosine` from 1 to 0 over the steps that are left (Loshchilov & Hutter, 2017, no restarts).
@@ -66,7 +66,7 @@ def steps_per_epoch(p: TrainingParams, batches: list[int]) -> int:
 
 def learning_rates(p: TrainingParams, steps_per_epoch: int) -> np.ndarray:
     """The rate of every step of the run: float64 (epochs · steps_per_epoch,)."""
-    return p.lr * np.array([rate_factor(p, steps_per_epoch, step) for step in range(p.epochs * steps_per_epoch)])
+    return p.base_lr * np.array([rate_factor(p, steps_per_epoch, step) for step in range(p.epochs * steps_per_epoch)])
 
 
 def make_schedule(

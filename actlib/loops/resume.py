@@ -110,7 +110,7 @@ def _tell_of_a_jump(job: Job, before: float, epochs: int) -> None:
     p, step = job.p, job.schedule.last_epoch
     if epochs != p.epochs and p.schedule == "cosine":
         old = p.model_copy(update={"epochs": epochs})
-        last = p.lr * rate_factor(old, job.steps_per_epoch, max(0, step - 1))
+        last = p.base_lr * rate_factor(old, job.steps_per_epoch, max(0, step - 1))
         print(
             f"epochs is {p.epochs}, was {epochs}: the cosine is drawn over all of them, and the learning rate goes on "
             f"at {rate(job.optimizer):.3g} where the last step had {last:.3g}"

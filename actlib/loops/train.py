@@ -194,7 +194,7 @@ def _require_finite(job: Job, losses: list[torch.Tensor], epoch: int, number: in
             kept = f"; {last} is good" if last.is_file() and job.history else ""
             raise TrainingError(
                 f"the loss is {loss} at batch {place + 1} of {len(job.batches.sizes)} in epoch {epoch + 1}: try a "
-                f"lower lr ({p.lr:g}), warmup_epochs, clip_grad or precision: float32{kept}"
+                f"lower lr ({p.base_lr:g}), warmup_epochs, clip_grad or precision: float32{kept}"
             )
 
 

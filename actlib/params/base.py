@@ -280,3 +280,11 @@ class DeviceParams(Params):
     precision: Precision = Group.run("auto", PRECISION_HELP)
     memory_format: MemoryFormat = Group.run("auto", PRECISION_HELP)
     compile: bool = Group.run(False, "run the network through torch.compile, which takes minutes first")
+
+
+class DevicesParams(DeviceParams):
+    """What notebooks share that can compute on several devices at once."""
+
+    devices: Literal["auto"] | Positive = Group.run(
+        "auto", "processes that share each batch, one a device; auto: all GPUs there are, 1 on a CPU"
+    )

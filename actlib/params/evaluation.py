@@ -9,6 +9,7 @@ from actlib.params.base import (
     PRECISION_HELP,
     Above0,
     DeviceParams,
+    DevicesParams,
     Group,
     InputPath,
     MemoryFormat,
@@ -25,7 +26,7 @@ ClassList = Annotated[str, Field(json_schema_extra={"input_path": True, "words":
 Networks = Annotated[list[str], Field(json_schema_extra={"input_path": True})]
 
 
-class VideoAccuracyParams(DeviceParams):
+class VideoAccuracyParams(DevicesParams):
     """04_video_accuracy: a checkpoint's clip and video accuracy on one subset."""
 
     run_dir: str = Group.start("outputs/video_accuracy", "the run folder: everything is written here")

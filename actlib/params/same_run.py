@@ -7,12 +7,13 @@ from actlib.messages import PROBLEMS_SHOWN, shown
 # Parameters that may differ between a checkpoint and the run that goes on from it.
 FREE_ON_RESUME = {
     "run_dir", "table", "pretrained", "epochs", "resume", "checkpoint_every", "checkpoint_minutes", "device",
-    "num_workers", "video_backend", "timeout", "tensorboard",
+    "devices", "num_workers", "video_backend", "timeout", "tensorboard",
 }  # fmt: skip
 # What a checkpoint without them was trained with.
 BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
 BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
 BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0, "no_decay": "none", "compile": False}
+BEFORE |= {"sync_bn": False, "lr_per": "batch"}
 
 
 def differences(mine: dict, content: dict) -> list[str]:

@@ -12,7 +12,7 @@ from actlib.datasets import vocabulary
 from actlib.messages import shown
 from actlib.params.base import (
     Above0,
-    DeviceParams,
+    DevicesParams,
     Group,
     InputPath,
     Params,
@@ -75,7 +75,7 @@ class ClipParams(Params):
         ]
 
 
-class TrainingParams(ClipParams, DeviceParams):
+class TrainingParams(ClipParams, DevicesParams):
     """What training and fine-tuning share."""
 
     table: InputPath = Group.start("outputs/demo/motion/table.csv", "annotation table written by 01_data_prep")
@@ -112,11 +112,13 @@ class TrainingParams(ClipParams, DeviceParams):
     warmup_epochs: float = Group.optim(0.0, "epochs in which the learning rate rises linearly", ge=0)
     label_smoothing: Annotated[Share, Field(lt=1)] = Group.optim(0.0, "share of the label spread over all classes")
     clip_grad: float = Group.optim(0.0, "largest norm of the gradient; 0: no limit", ge=0)
+    lr_per: Literal["batch", 256] = Group.optim("batch", "{}; 256: lr is for steps of 256 clips, and scaled to these")
     accumulate: Positive = Group.optim(1, "batches whose gradients are summed before a step")
     last_batch: Literal["spread", "keep", "drop"] = Group.optim(
         "spread", "clips that do not fill a batch: spread over the last two, keep (a small batch) or drop"
     )
 
+    sync_bn: bool = Group.run(False, "several devices: batch norms see the whole batch, not each process its part")
     resume: str = Group.run("auto", "auto: go on where this run folder stopped; never; or a checkpoint's path")
     checkpoint_every: int = Group.run(0, "also keep a checkpoint every so many epochs; 0: last and best alone", ge=0)
     checkpoint_minutes: float = Group.run(
@@ -144,6 +146,12 @@ class TrainingParams(ClipParams, DeviceParams):
             ("milestones", self.schedule == "multistep" and not rising, "they must rise"),
             ("warmup_epochs", self.warmup_epochs >= self.epochs, f"must be below epochs {self.epochs}"),
         )
+
+    @property
+    def base_lr(self) -> float:
+        """The learning rate after warm-up: `lr`, scaled linearly to the clips of a step if it is meant for 256 of them
+        (Goyal et al., 2017)."""
+        return self.lr if self.lr_per == "batch" else self.lr * self.batch_size * self.accumulate / self.lr_per
 
     @property
     def goes_on_from(self) -> str:
