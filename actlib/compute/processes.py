@@ -61,6 +61,26 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def concatenated(self, tensor: torch.Tensor, count: int) -> torch.Tensor:
+        """All processes' parts of something with `count` rows that `share` has shared out, (share, …), in order."""
+        if self.is_whole(count):
+            return tensor
+        parts = [Ranks(rank, self.size).share(count) for rank in range(self.size)]
+        longest = max(part.stop - part.start for part in parts)
+        mine = tensor.new_zeros(longest, *tensor.shape[1:])
+        mine[: len(tensor)] = tensor
+        found = [torch.empty_like(mine) for _ in parts]
+        dist.all_gather(found, mine)
+        return torch.cat([each[: part.stop - part.start] for each, part in zip(found, parts)])
+
+    def agreed(self, flag: bool) -> bool:
+        """What the first process says, for all; without a wait for the device."""
+        if self.size == 1:
+            return flag
+        said = torch.tensor([flag], dtype=torch.uint8)
+        dist.broadcast(said, src=0)
+        return bool(said)
+
     def of_first(self, value: Any = None) -> Any:
         """What the first process has, for all."""
         if self.size == 1:
@@ -88,14 +108,12 @@ ALONE = Ranks()
 
 def join(device: Literal["cpu", "cuda"]) -> Ranks:
     """Become one of the processes that torchrun started, each of which calls this once, first of all; the only one
-    where it did not. On `cuda` the process's GPU is then the one of its `local_rank`."""
+    where it did not. No GPU is touched: worker processes are to be forked before that."""
     if "RANK" not in os.environ:
         return ALONE
     rank, size, local_rank, local_size = (
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
-    if device == "cuda":
-        torch.cuda.set_device(local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     return Ranks(rank, size, local_rank, local_size)
 

@@ -19,6 +19,7 @@ from actlib.analysis.results.scores import Scores
 from actlib.compute.device import to_device, to_float
 from actlib.compute.execution import Execution
 from actlib.compute.folding import fold_batch_norm
+from actlib.compute.processes import ALONE, Ranks
 from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
@@ -29,12 +30,14 @@ NOT_FINITE = "the network's scores are not finite numbers"
 
 def evaluate(job: Evaluation, progress: Callable[..., Iterable] | None = None) -> dict[str, Scores]:
     """The scores of every video of `job.val_data` by `job.model` as it is now, by protocol: those of notebook 04, or of
-    the validation of a training. `progress(iterable, total=…, desc=…)` wraps the videos. See `score_views`."""
+    the validation of a training. `progress(iterable, total=…, desc=…)` wraps the videos. See `score_views`.
+
+    Of several processes each has a share of the videos; the first gets the scores of all, the others none."""
     ours = job.val_loader.dataset.videos is job.val_data  # not where the caller has put other videos there
     return score_views(
         job.model, job.val_data, **job.normalisation, device=job.device, execution=job.execution,
-        batch_size=job.p.batch_size, num_workers=job.p.num_workers, loader=job.val_loader if ours else None,
-        progress=progress,
+        batch_size=-(-job.p.batch_size // job.ranks.size), num_workers=job.p.num_workers,
+        loader=job.val_loader if ours else None, progress=progress, ranks=job.ranks,
         name=job.run_name, subset=job.subset, expected=job.expected, table_digest=job.table_digest,
     )  # fmt: skip
 
@@ -53,6 +56,7 @@ def score_views(
     num_workers: int = 0,
     loader: DataLoader | None = None,
     progress: Callable[..., Iterable] | None = None,
+    ranks: Ranks = ALONE,
     name: str = "",
     **told,
 ) -> dict[str, Scores]:
@@ -64,10 +68,13 @@ def score_views(
     The views of successive videos share batches of `batch_size`, whatever their number a video, so memory does
     not grow with it; a view that two protocols ask for is shown to the network once. `loader`: the `evaluation_loader`
     of `data`, where its workers are to live on; one of `num_workers` is made without. `progress(iterable, total=…,
-    desc=…)` wraps the videos. A copy of the model in evaluation mode does the work, its batch norms folded into its
-    convolutions (see `compute.folding`).
+    desc=…)` wraps the videos. Of several processes (`ranks`) the first gets the scores, the others {}. A copy of the
+    model in evaluation mode does the work, its batch norms folded into its convolutions (see `compute.folding`).
     """
-    loader = evaluation_loader(data, num_workers=num_workers) if loader is None else loader
+    part = ranks.rank, ranks.size
+    if loader is None:
+        loader = evaluation_loader(data, num_workers=ranks.share_of_workers(num_workers), part=part)
+    mine = data.share(*part)
     execution = execution or Execution()
     totals = _Totals(list(data.protocols.values()), len(data), len(data.classes), device)
     batches = _Batches(batch_size, device)
@@ -90,11 +97,19 @@ def score_views(
                 yield chunk.index
 
     with torch.inference_mode(), execution.switched():
-        for _ in progress(finished(), total=len(data), desc="videos") if progress else finished():
+        for _ in progress(finished(), total=len(mine), desc="videos") if progress else finished():
             pass
         if batches.count:
             run(*batches.rest())
         log_scores = totals.log_means(views)
+    if ranks.size > 1:
+        told_by = ranks.gathered((mine, log_scores[:, mine], views[:, mine], [errors[index] for index in mine]))
+        if not ranks.first:
+            return {}
+        for videos, *found in told_by:
+            log_scores[:, videos], views[:, videos] = found[:2]
+            for index, error in zip(videos, found[2]):
+                errors[index] = error
     return {
         kind: _scores(data, str(protocol), log_scores[each], views[each], errors, name=name, **told)
         for each, (kind, protocol) in enumerate(data.protocols.items())

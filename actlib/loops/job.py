@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset
 
 from actlib.analysis.results.scores import Scores
 from actlib.compute.execution import Execution
+from actlib.compute.processes import ALONE, Ranks
 from actlib.datasets.clips.loaders import EpochBatches
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import EvaluationViews
@@ -36,7 +38,8 @@ def random_states() -> dict:
 @dataclass(kw_only=True)
 class Evaluation:
     """A network and the videos it is evaluated on. `info`: of the data set. `preprocessing`: how the network's clips
-    are made. `speeds`: clips/s of each way to run the network that was measured, the fastest first."""
+    are made. `speeds`: clips/s of each way to run the network that was measured, the fastest first. `devices`: how many
+    processes the run is meant for, and `ranks` which of them this is; a notebook's own, which starts them, is none."""
 
     p: TrainingParams | VideoAccuracyParams
     device: torch.device
@@ -48,6 +51,8 @@ class Evaluation:
     preprocessing: dict
     execution: Execution
     speeds: dict[str, float] = field(default_factory=dict)
+    devices: int = 1
+    ranks: Ranks = ALONE
 
     @property
     def normalisation(self) -> dict:
@@ -91,6 +96,7 @@ class Job(Evaluation):
     `frozen`: modules kept in evaluation mode. `mirrored`: the index of the class that each class is in a mirror, int64
     (classes) on the device; None where that is always the class itself. `within`: where to go on inside an epoch.
     `val_scores`: of the last validation, every video's. `stop.ask()` ends the training after the present epoch.
+    `parallel`: `model` as it trains where several processes share a batch: their gradients become one.
     """
 
     train_data: Dataset
@@ -108,6 +114,7 @@ class Job(Evaluation):
     within: dict | None = None
     failures: Counter = field(default_factory=Counter)
     val_scores: Scores | None = None
+    parallel: DistributedDataParallel | None = None
     random_states: dict = field(default_factory=random_states)
 
     @property

@@ -45,28 +45,51 @@ def mix(clips: torch.Tensor, labels: torch.Tensor, *, mixup: float, cutmix: floa
     picture into it, the same in all frames, at a random place, cut off at the border; its true area counts. Where both
     are above 0, each batch takes one of them, with even chances.
     """
-    kinds = [kind for kind, alpha in ((_mixup, mixup), (_cutmix, cutmix)) if alpha > 0]
-    if not kinds:
+    mixture = draw(len(labels), mixup=mixup, cutmix=cutmix, rng=rng)
+    if mixture is None:
         return Targets(labels, labels)
-    kind = kinds[int(rng.integers(len(kinds)))]
-    alpha = mixup if kind is _mixup else cutmix
-    share = float(rng.beta(alpha, alpha))
-    partner = to_device(torch.from_numpy(rng.permutation(len(labels))), clips.device)
-    share = kind(clips, partner, share, rng)
-    return Targets(labels, labels[partner], share)
+    partner = to_device(mixture.partner, clips.device)
+    return mixture.apply(clips, labels, clips[partner], labels[partner])
 
 
-def _mixup(clips: torch.Tensor, partner: torch.Tensor, share: float, rng: np.random.Generator) -> float:
-    other = clips[partner]
-    clips.mul_(share).add_(other, alpha=1 - share)
+@dataclass(frozen=True)
+class Mixture:
+    """How a whole batch is mixed. `partner`: of each clip the one that is mixed into it, int64 (B); `share`: λ; `rng`:
+    draws where CutMix's box lies. Each process of a run draws the same, and applies it to its part."""
+
+    partner: torch.Tensor
+    share: float
+    rng: np.random.Generator
+    is_cutmix: bool
+
+    def apply(
+        self, clips: torch.Tensor, labels: torch.Tensor, others: torch.Tensor, other_labels: torch.Tensor
+    ) -> Targets:
+        """Mix the partners' clips `others` into `clips`, in place, both float (B, C, T, H, W)."""
+        share = (_cutmix if self.is_cutmix else _mixup)(clips, others, self.share, self.rng)
+        return Targets(labels, other_labels, share)
+
+
+def draw(count: int, *, mixup: float, cutmix: float, rng: np.random.Generator) -> Mixture | None:
+    """How a batch of `count` clips is mixed: see `mix`. None where it is not."""
+    kinds = [alpha for alpha in (mixup, cutmix) if alpha > 0]
+    if not kinds:
+        return None
+    number = int(rng.integers(len(kinds)))
+    share = float(rng.beta(kinds[number], kinds[number]))
+    return Mixture(torch.from_numpy(rng.permutation(count)), share, rng, mixup <= 0 or number == 1)
+
+
+def _mixup(clips: torch.Tensor, others: torch.Tensor, share: float, rng: np.random.Generator) -> float:
+    clips.mul_(share).add_(others, alpha=1 - share)
     return share
 
 
-def _cutmix(clips: torch.Tensor, partner: torch.Tensor, share: float, rng: np.random.Generator) -> float:
+def _cutmix(clips: torch.Tensor, others: torch.Tensor, share: float, rng: np.random.Generator) -> float:
     height, width = clips.shape[-2:]
     box_height, box_width = (int(side * (1 - share) ** 0.5) for side in (height, width))
     y, x = int(rng.integers(height)), int(rng.integers(width))  # the middle of the box
     top, bottom = (min(max(y + each, 0), height) for each in (-(box_height // 2), box_height - box_height // 2))
     left, right = (min(max(x + each, 0), width) for each in (-(box_width // 2), box_width - box_width // 2))
-    clips[..., top:bottom, left:right] = clips[..., top:bottom, left:right][partner]
+    clips[..., top:bottom, left:right] = others[..., top:bottom, left:right]
     return 1 - (bottom - top) * (right - left) / (height * width)

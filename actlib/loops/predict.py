@@ -27,7 +27,8 @@ from actlib.datasets.named_videos import find_named, probe_named
 from actlib.files import write_with
 from actlib.loops.evaluate import NOT_FINITE, Folded
 from actlib.loops.finetune import inherit_preprocessing
-from actlib.loops.prepare import chosen_execution, open_checkpoint
+from actlib.loops.prepare_evaluation import open_checkpoint
+from actlib.loops.running import chosen_execution
 from actlib.models import VideoModel
 from actlib.models.weights.checkpoint import CheckpointError
 from actlib.models.weights.convert import read_classes, unnamed

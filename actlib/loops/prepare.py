@@ -4,19 +4,17 @@ All that can be wrong with the parameters is found here, before any long work.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from actlib.compute.choose import choose
-from actlib.compute.device import pick_device
 from actlib.compute.execution import Execution
-from actlib.compute.vocabulary import PRECISIONS
+from actlib.compute.processes import ALONE, Ranks
+from actlib.compute.sync_norm import over_all_processes
 from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, start_workers, training_loader
 from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
 from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
@@ -34,11 +32,11 @@ from actlib.loops.finetune import (
 )
 from actlib.loops.job import Evaluation, Job
 from actlib.loops.optim import make_optimizer, make_schedule, steps_per_epoch
+from actlib.loops.prepare_evaluation import prepare_evaluation
+from actlib.loops.running import chosen_execution, devices_of, over_processes
 from actlib.messages import listed
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
-from actlib.models.weights.checkpoint import UNSAID, CheckpointError
-from actlib.models.weights.convert import read_classes, unnamed
 from actlib.params import FinetuneParams, TrainingParams, VideoAccuracyParams
 from actlib.progress import told_if_slow
 
@@ -54,6 +52,7 @@ def prepare(
     transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     optimizer: torch.optim.Optimizer | Callable[[list[dict]], torch.optim.Optimizer] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Job | Evaluation:
     """Everything that a run with parameters `p` consists of; a `Job` for notebooks 02 and 03, an `Evaluation` for 04.
     A run that was stopped goes on: the job then holds the network, optimiser and history of its last checkpoint.
@@ -62,15 +61,15 @@ def prepare(
     map-style dataset of (clip, label), the label an index into the table's classes; `transform`, from uint8
     (T, C, H, W) as decoded to (T, C, crop_size, crop_size), uint8, or float on the 0-1 scale; `loss`, see `Job`;
     `optimizer`, made already, or a function of parameter groups (`functools.partial(torch.optim.RMSprop, lr=…)`).
+    `ranks`: which of the processes of a run this is (see `compute.processes.join`), on a GPU of its own.
 
     Raises DataError, CheckpointError, WeightsError, ModelError or ValueError, before any long work.
     """
     if isinstance(p, VideoAccuracyParams):
         if any(each is not None for each in (train_data, transform, loss, optimizer)):
             raise ValueError("an evaluation takes a model alone: the rest belongs to training")
-        return _prepare_evaluation(p, model)
-    device = pick_device(p.device)
-    _require_possible(p, device)
+        return prepare_evaluation(p, model, ranks)
+    device, devices = devices_of(p, ranks)
     with told_if_slow(f"reading {p.table}"):
         table = read_table(p.table)
     info = read_dataset_info(p.table, table)
@@ -83,6 +82,8 @@ def prepare(
         model, p = _training_network(p, model, info.classes, last)
     if last:
         resume.require_same(p, info.classes, last)
+    if p.sync_bn and ranks.size > 1:
+        model = over_all_processes(model, device)
     frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
     parameter_groups(model, p)  # wrong lr_factors are refused before anything is measured
     train_data = _training_data(p, videos[1], info, train_data, transform, model)
@@ -90,42 +91,44 @@ def prepare(
         videos[0], info.classes, {"clip": validation_protocol(p)},
         modality=p.modality, timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
-    batches = EpochBatches(len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch)
-    val_loader = evaluation_loader(val_data, num_workers=p.num_workers)
-    loader = training_loader(train_data, batches, num_workers=p.num_workers, pin_memory=device.type == "cuda")
-    if device.type == "cuda":  # forked before the device is touched, and before a thread pins memory for it
+    batches = EpochBatches(
+        len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch, share=ranks.share
+    )  # fmt: skip
+    workers = ranks.share_of_workers(p.num_workers)
+    val_loader = evaluation_loader(val_data, num_workers=workers, part=(ranks.rank, ranks.size))
+    loader = training_loader(train_data, batches, num_workers=workers, pin_memory=device.type == "cuda")
+    # Forked before the device is touched, and before a thread pins memory for it. Who only starts others needs none.
+    if device.type == "cuda" and devices == ranks.size:
         with told_if_slow("starting the processes that decode"):
             start_workers(val_loader)
             batches.first = len(batches.sizes)  # no batch yet: which epoch comes first is not known here
             start_workers(loader)
-    execution, speeds = _execution(p, model, batches, device, last)
+    execution, speeds = ranks.of_first(
+        _execution(p, model, -(-max(batches.sizes) // devices), len(batches.sizes), device, last)
+        if ranks.first
+        else None
+    )
+    if device.type == "cuda" and ranks.size > 1:
+        torch.cuda.set_device(device)  # NCCL asks which one is the process's
     with told_if_slow(f"moving the network to {device}"):
         execution.apply_to(model.to(device))
     optimizer = _optimizer(p, model, optimizer, execution)
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
+    if ranks.rank:  # weights are drawn alike, dropout by each for itself
+        torch.manual_seed(int(stream(p.seed, "rank", ranks.rank).integers(2**62)))
     job = Job(
-        p=p, device=device, info=info, classes=info.classes, model=model, train_data=train_data, val_data=val_data,
+        p=p, device=device, devices=devices, ranks=ranks, info=info, classes=info.classes, model=model,
+        train_data=train_data, val_data=val_data,
         preprocessing={name: getattr(p, name) for name in PREPROCESSING}, execution=execution, speeds=speeds,
         loss=loss.to(device) if isinstance(loss, nn.Module) else loss, optimizer=optimizer, schedule=schedule,
         plateau=plateau, batches=batches, loader=loader, val_loader=val_loader, frozen=frozen,
         mirrored=None if mirrored is None else mirrored.to(device),
-        scaler=execution.scaler(device),
+        scaler=execution.scaler(device), parallel=over_processes(model, device, ranks),
     )  # fmt: skip
     if last:
         resume.pick_up(job, last)
     return job
-
-
-def _require_possible(p: TrainingParams | VideoAccuracyParams, device: torch.device) -> None:
-    """Raise ValueError for what `device` cannot do, as far as that is known without a touch of it: worker processes are
-    forked before."""
-    ask = device.type == "cuda" and p.precision == "tf32"
-    precision = p.precision if p.precision in PRECISIONS and not ask else "float32"
-    Execution(precision, compile=p.compile).check(device)
-
-
-# --- training -------------------------------------------------------------------------------------------------
 
 
 def _training_network(p: TrainingParams, given, classes: list[str], last) -> tuple[VideoModel, TrainingParams]:
@@ -179,24 +182,16 @@ def _training_data(p: TrainingParams, videos, info: DatasetInfo, data, transform
     return data
 
 
-def _execution(p: TrainingParams, model: VideoModel, batches, device, last) -> tuple[Execution, dict[str, float]]:
-    """How the network runs: as it did before, unless that was on another kind of device."""
+def _execution(
+    p: TrainingParams, model: VideoModel, batch_size: int, batches: int, device: torch.device, last
+) -> tuple[Execution, dict[str, float]]:
+    """How the network runs on `batches` an epoch of `batch_size` clips: as it did before, unless that was on another
+    kind of device."""
     before = resume.execution_of(last, device) if last else None
     if before:
         before.check(device)
         return before, {}
-    return chosen_execution(p, model, max(batches.sizes), p.epochs * len(batches.sizes), device, training=True)
-
-
-def chosen_execution(
-    p, model: VideoModel, batch_size: int, steps: int, device: torch.device, *, training: bool
-) -> tuple[Execution, dict[str, float]]:
-    """How the network runs in a run of so many `steps`, and the clips/s of each way that was measured."""
-    shape = (batch_size, model.in_channels, p.num_frames, p.crop_size, p.crop_size)
-    how = {"precision": p.precision, "memory_format": p.memory_format, "compile": p.compile}
-    execution, timings = choose(model, shape, device=device, training=training, steps=steps, **how)
-    fastest = sorted(timings, key=lambda each: timings[each].seconds)
-    return execution, {str(each): round(batch_size / timings[each].seconds, 2) for each in fastest}
+    return chosen_execution(p, model, batch_size, p.epochs * batches, device, training=True)
 
 
 def _optimizer(p: TrainingParams, model: VideoModel, given, execution: Execution) -> torch.optim.Optimizer:
@@ -249,109 +244,3 @@ def _mirrored_index(p: TrainingParams, info: DatasetInfo) -> torch.Tensor | None
         )
     places = {name: place for place, name in enumerate(info.classes)}
     return torch.tensor([places[info.mirrored.get(name, name)] for name in info.classes])
-
-
-# --- evaluation -----------------------------------------------------------------------------------------------
-
-
-def _prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None) -> Evaluation:
-    device = pick_device(p.device)
-    _require_possible(p, device)
-    with told_if_slow(f"reading {p.table}"):
-        table = read_table(p.table)
-    info = read_dataset_info(p.table, table)
-    videos = rows_of(table, p.subset, p.table)
-    _require_no_mirror(p, info)
-    with told_if_slow("opening the network"):
-        model, classes = evaluation_network(p, info, model)
-    p = inherit_preprocessing(p, model, p.checkpoint)
-    protocols = evaluation_protocols(p, info)
-    data = EvaluationViews(
-        videos, classes, protocols,
-        modality=model.preprocessing["modality"], timeout=p.timeout, backend=p.video_backend,
-    )  # fmt: skip
-    loader = evaluation_loader(data, num_workers=p.num_workers)
-    if device.type == "cuda":  # see above
-        with told_if_slow("starting the processes that decode"):
-            start_workers(loader)
-    length = int((videos["end"].fillna(videos["num_frames"]) - videos["start"].fillna(0)).median())
-    views = len(videos) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
-    execution, speeds = chosen_execution(p, model.eval(), p.batch_size, views // p.batch_size, device, training=False)
-    execution.apply_to(model.to(device))
-    return Evaluation(
-        p=p, device=device, info=info, classes=classes, model=model, val_data=data, val_loader=loader,
-        preprocessing=model.preprocessing, execution=execution, speeds=speeds,
-    )  # fmt: skip
-
-
-def evaluation_network(
-    p: VideoAccuracyParams, info: DatasetInfo, model: nn.Module | None = None
-) -> tuple[VideoModel, list[str]]:
-    """The network of `p.checkpoint`, or `model`, and the names of its classes.
-
-    Those of `p.class_list`, a file, or `sorted`: the table's by name, which is the order of video-nonlocal-net's and
-    pytorch-resnet3d's Kinetics weights. Else those that its checkpoint names. Else the table's in their order, which is
-    printed, since another order would give wrong answers.
-
-    Raises CheckpointError where nothing tells the preprocessing, or another number of classes is named; WeightsError,
-    ModelError or ConvertError for what cannot be opened or read.
-    """
-    if model is None:
-        model = open_checkpoint(p.checkpoint, p.model)
-    else:
-        model = adopt(model, len(info.classes))
-        if not {"mean", "std"} <= set(model.preprocessing or {}):
-            raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
-        model.preprocessing = UNSAID | model.preprocessing
-    if model.classes and model.classes != unnamed(model.num_classes) and not p.class_list:
-        return model, model.classes
-    if p.class_list in ("", "sorted"):
-        names, whose = (sorted(info.classes) if p.class_list else info.classes), info.name
-    else:
-        names, whose = read_classes(p.class_list), p.class_list
-    if len(names) != model.num_classes:
-        raise CheckpointError(
-            f"{p.checkpoint}: a network of {model.num_classes} classes, and {whose} has {len(names)}"
-            + ("" if p.class_list else "; their names are not known: class_list names a file with them")
-        )
-    if not p.class_list:
-        name, ends = Path(p.checkpoint).name, f"0 {names[0]!r} to {len(names) - 1} {names[-1]!r}"
-        print(f"{name} does not name its classes. They are taken for those of {info.name} in the same order,")
-        print(f"{ends}; where that gives mere chance, name a class_list.")
-    return model, list(names)
-
-
-def open_checkpoint(name: str, spec: str = "") -> VideoModel:
-    """The network of a checkpoint, or of published weights, that is to answer as it is; `spec` where the checkpoint
-    names code. Raises CheckpointError where nothing tells the preprocessing, WeightsError or ModelError."""
-    model = create_model(spec or None, pretrained=name)
-    if not {"mean", "std"} <= set(model.preprocessing or {}):
-        raise CheckpointError(
-            f"{name}: nothing tells the mean and std of its clips; `python -m actlib weights convert {name} OUT.pt` "
-            "with --mean, --std and what else differs writes a checkpoint that does"
-        )
-    print(model.load_report)
-    return model
-
-
-def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str, Protocol]:
-    """The protocols that `p` names: `clip` always, which is the centre clip and crop, and `video` unless they name no
-    more than that; then the last of them in every order of `p.order_check`, by that name. Raises DataError for ten
-    crops, of which five are mirrored, where a mirrored class is another."""
-    _require_no_mirror(p, info)
-    size = {"num_frames": p.num_frames, "frame_stride": p.frame_stride, "short_side": p.short_side}
-    size |= {"crop_size": p.crop_size, "loop": p.loop}
-    views = {"num_clips": p.num_clips, "num_crops": p.num_crops, "crop_position": p.crop_position}
-    protocols = {"clip": Protocol("clip", **size)}
-    if p.protocol != "clip" or p.num_crops > 1 or p.crop_position != "center":
-        protocols["video"] = Protocol(p.protocol, **size, **views, average=p.average, step=p.window_step)
-    last = protocols.get("video", protocols["clip"])
-    return protocols | {order: replace(last, order=order) for order in p.order_check}
-
-
-def _require_no_mirror(p: VideoAccuracyParams, info: DatasetInfo) -> None:
-    if p.num_crops == 10 and info.mirrored:
-        raise DataError(
-            f"num_crops: 10: five of them are mirrored, and a mirrored {sorted(info.mirrored)[0]!r} is another class "
-            f"({len(info.mirrored)} classes are); take num_crops: 5"
-        )

@@ -94,10 +94,14 @@ def pick_up(job: Job, last: WeightsFile) -> None:
     _tell_of_a_jump(job, before, content["params"]["epochs"])
     job.history, job.within = content["history"], content.get("within")
     job.best_epoch = content.get("best_epoch", _first_best(job.history))
+    states = content.get("rng_of_ranks", [content["rng"]])
     job.failures = Counter({tuple(each[:-1]): each[-1] for each in content["failures"]})
-    job.random_states = content["rng"]
+    if job.ranks.rank < len(states):  # else its own of the beginning: there were fewer processes
+        job.random_states = states[job.ranks.rank]
     job.scaler.load_state_dict(content.get("scaler", {}))
-    _check_best(job)
+    if job.ranks.first:
+        _check_best(job)
+    job.best_epoch = job.ranks.of_first(job.best_epoch)
     done = len(job.history)
     if done == p.epochs:
         print(f"all {done} epochs of this run are done")
@@ -151,9 +155,11 @@ def begin(job: Job) -> None:
     if cuda and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(cuda)
     folder = folder_of(job.p)
-    remove_temporaries(folder)
-    if job.p.resume == "never" and not job.history and job.within is None and folder.exists():
-        put_aside(folder)
+    if job.ranks.first:
+        remove_temporaries(folder)
+        if job.p.resume == "never" and not job.history and job.within is None and folder.exists():
+            put_aside(folder)
+    job.ranks.wait()
 
 
 def content_of(job: Job) -> dict:
@@ -166,14 +172,16 @@ def content_of(job: Job) -> dict:
     }
 
 
-def _whole_content(job: Job) -> dict:
-    """What going on exactly needs: randomness besides torch's generators is seeded by epoch and video."""
+def _whole_content(job: Job, states: list[dict]) -> dict:
+    """What going on exactly needs: randomness besides torch's generators, whose `states` each process has, is seeded by
+    epoch and video."""
     return content_of(job) | {
         "optimizer": job.optimizer.state_dict(),
         "schedule": job.schedule.state_dict(),
         "plateau": job.plateau.state_dict() if job.plateau else None,
         "scaler": job.scaler.state_dict(),
-        "rng": random_states(),
+        "rng": states[0],
+        **({"rng_of_ranks": states} if len(states) > 1 else {}),
         "failures": [[*key, count] for key, count in job.failures.items()],
         "best_epoch": job.best_epoch,
         "within": job.within,
@@ -182,13 +190,17 @@ def _whole_content(job: Job) -> dict:
 
 def save_epoch(job: Job) -> None:
     """Write the checkpoints of the epoch that is last in the history: best.pt if it is the best so far, epoch_NNNN.pt
-    every `checkpoint_every` epochs, and then last.pt."""
+    every `checkpoint_every` epochs, and then last.pt. All processes call it, and the first one writes."""
     folder, row = folder_of(job.p), job.history[-1]
     job.within = None
-    if not job.best_epoch or row["val_top1"] > job.best["val_top1"]:
-        job.best_epoch = row["epoch"]
+    better = not job.best_epoch or row["val_top1"] > job.best["val_top1"]
+    job.best_epoch = row["epoch"] if better else job.best_epoch
+    states = job.ranks.gathered(random_states())
+    if states is None:
+        return
+    if better:
         _write(folder / "best.pt", content_of(job))  # for inference: without the optimiser's state
-    whole = _whole_content(job)
+    whole = _whole_content(job, states)
     if job.p.checkpoint_every and row["epoch"] % job.p.checkpoint_every == 0:
         _write(folder / f"epoch_{row['epoch']:04d}.pt", whole)
     _write(folder / "last.pt", whole)
@@ -197,7 +209,8 @@ def save_epoch(job: Job) -> None:
 def save_within(job: Job, within: dict) -> None:
     """Write last.pt inside an epoch. `within`: the batches done and the epoch's sums so far (see `train`)."""
     job.within = within
-    _write(folder_of(job.p) / "last.pt", _whole_content(job))
+    if states := job.ranks.gathered(random_states()):
+        _write(folder_of(job.p) / "last.pt", _whole_content(job, states))
 
 
 def _write(path: Path, content: dict) -> None:

@@ -7,16 +7,24 @@ Accuracies are in percent; a clip mixed of two counts for the one of which it ha
 
 Everything random is seeded by purpose, epoch and video (see `datasets.clips.streams`) or is part of the checkpoint, so
 a run that is killed and resumed gives the same weights as one that was not: bit for bit on the CPU.
+
+Several processes (`job.ranks`) train alike, each on its share of every batch: the gradient is that of the whole batch,
+and so are, with `sync_bn`, the statistics of batch norm. The first of them writes what is written. Dropout is drawn by
+each for itself.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from actlib import locks
+from actlib.compute import sync_norm
 from actlib.compute.device import on_device, to_device, to_float
 from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.loaders import Batch
@@ -25,7 +33,7 @@ from actlib.datasets.clips.transforms import mirror
 from actlib.loops import resume, scalars
 from actlib.loops.evaluate import evaluate
 from actlib.loops.job import Job
-from actlib.loops.mixing import mix
+from actlib.loops.mixing import Targets, draw
 from actlib.loops.optim import rate, set_rates
 
 CHECK_EVERY = 50  # batches until a loss that is not a number is noticed: asking makes a GPU wait
@@ -47,7 +55,7 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     stays; `locks.Locked` while another process is at work in the folder.
     """
     # A dead worker is noticed anywhere, by a signal.
-    with workers_in_words(), locks.take(job.p.run_dir), job.stop.listening(), scalars.writer(job.p) as write:
+    with workers_in_words(), _at_work(job) as write:
         resume.begin(job)
         write(job.history)
         yield from list(job.history)
@@ -57,6 +65,7 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
                 trained = _train_epoch(job, epoch, progress)
             row = {"epoch": epoch + 1, **trained, **_validate(job, progress)}
             row["seconds"] = round(time.perf_counter() - begin, 2)
+            row = job.ranks.of_first(row)
             if job.plateau:
                 job.plateau.step(row["val_loss"])
                 set_rates(job.schedule)
@@ -64,92 +73,164 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
             resume.save_epoch(job)
             write(job.history)
             yield row
-            if job.stop.asked and job.stopped:
+            if job.ranks.agreed(job.stop.asked) and job.stopped:
                 print(f"{job.stopped}; run all cells again, and it goes on there", flush=True)
                 return
 
 
+@contextmanager
+def _at_work(job: Job) -> Iterator[Callable[[list[dict]], None]]:
+    """For the first process the folder is its own, it hears who asks it to stop, and what this gives writes scalars."""
+    if not job.ranks.first:
+        yield lambda history: None
+        return
+    with locks.take(job.p.run_dir), job.stop.listening(), scalars.writer(job.p) as write:
+        yield write
+
+
 def _train_epoch(job: Job, epoch: int, progress: Callable | None) -> dict:
-    p, sizes = job.p, job.batches.sizes
+    p, sizes, ranks = job.p, job.batches.sizes, job.ranks
     within = job.within or {"batches": 0, "totals": torch.zeros(3), "clips": 0, "replaced": 0}
-    totals = within["totals"].to(job.device)  # loss, right at 1, right at 5, summed over clips
-    seen, replaced = within["clips"], within["replaced"]
+    sums = _Sums(job, within)
     job.set_training_mode()
     job.set_epoch(epoch, within["batches"])
     batches = progress(job.loader, total=len(job.batches), desc=f"epoch {epoch + 1}") if progress else job.loader
-    order = list(job.batches)
+    order = list(job.batches.whole())
     flips = _flips(job, epoch, order)
     losses: list[torch.Tensor] = []
-    waited, lr, first = 0.0, rate(job.optimizer), seen
+    waited, lr = 0.0, rate(job.optimizer)
     begin = asked = saved = time.perf_counter()
     arriving = zip(on_device(batches, job.device), order, flips)
     for number, (batch, videos, flip) in enumerate(arriving, start=within["batches"]):
         waited += time.perf_counter() - asked
-        replaced += job.note_failures(batch.failures, "training")
-        clips, targets = _augmented(job, epoch, videos[0], batch, flip)
-        logits = _forward(job, clips, number)
-        loss = job.loss(logits, targets.of(logits.shape[1]))
-        job.scaler.scale(loss * len(logits) / _clips_of_step(sizes, number, p.accumulate)).backward()
+        sums.note(batch.failures)
         ends_step = (number + 1) % p.accumulate == 0 or number + 1 == len(sizes)
+        clips, targets = _augmented(job, epoch, videos, batch, flip)
+        with _together(job, len(videos), ends_step):
+            logits = _forward(job, clips, number)
+            loss = job.loss(logits, targets.of(logits.shape[1]))
+            share = _share_of_loss(job, len(logits), len(videos))
+            step = _clips_of_step(sizes, number, p.accumulate)
+            job.scaler.scale(loss * share * len(videos) / step * ranks.size).backward()
         if ends_step:
             lr = _step(job)
-        losses.append(loss.detach())
-        totals += torch.stack([losses[-1] * len(logits), *_hits(logits, targets.dominant)])
-        seen += len(logits)
-        due = p.checkpoint_minutes and time.perf_counter() - saved > 60 * p.checkpoint_minutes
-        if len(losses) == CHECK_EVERY or number + 1 == len(sizes) or (due and ends_step):
+        losses.append(loss.detach() * share)
+        sums.add(loss.detach(), _hits(logits, targets.dominant), len(logits), len(videos))
+        late = time.perf_counter() - saved > 60 * p.checkpoint_minutes
+        due = ends_step and p.checkpoint_minutes > 0 and ranks.agreed(late)
+        if len(losses) == CHECK_EVERY or number + 1 == len(sizes) or due:
             _require_finite(job, losses, epoch, number)
             losses.clear()
-        if due and ends_step and number + 1 < len(sizes):
-            done = {"batches": number + 1, "totals": totals.cpu(), "clips": seen, "replaced": replaced}
-            resume.save_within(job, done)
+        if due and number + 1 < len(sizes):
+            resume.save_within(job, {"batches": number + 1} | sums.of_all())
             saved = time.perf_counter()
         asked = time.perf_counter()
     job.within = None
-    loss, top1, top5 = (totals / seen).tolist()
-    seconds = time.perf_counter() - begin
+    seconds, found = time.perf_counter() - begin, sums.of_all()
+    loss, top1, top5 = (found["totals"] / found["clips"]).tolist()
     return {
         "loss": round(loss, 5),
         "top1": round(100 * top1, 3),
         "top5": round(100 * top5, 3),
         "lr": lr,
-        "clips_per_s": round((seen - first) / seconds, 2),
+        "clips_per_s": round((found["clips"] - within["clips"]) / seconds, 2),
         "data_wait": round(waited / seconds, 4),
-        "replaced": replaced,
+        "replaced": found["replaced"],
     }
 
 
+class _Sums:
+    """What an epoch adds up: `totals` (loss, right at 1, right at 5, over clips), `clips`, and `replaced` ones. Each
+    process has its own; those of an epoch that goes on inside are the first one's."""
+
+    def __init__(self, job: Job, within: dict):
+        first = job.ranks.first
+        self.job, self.failures = job, []
+        self.totals = (within["totals"] if first else torch.zeros(3)).to(job.device)
+        self.clips, self.replaced = (within["clips"], within["replaced"]) if first else (0, 0)
+
+    def note(self, failures: list[tuple[str, str]]) -> None:
+        """Clips that could not be decoded."""
+        if self.job.ranks.size == 1:
+            self.replaced += self.job.note_failures(failures, "training")
+        else:
+            self.failures += failures  # the first process writes them, when all meet
+
+    def add(self, loss: torch.Tensor, hits: list[torch.Tensor], clips: int, whole: int) -> None:
+        """A batch of `whole` clips, of which `clips` are this process's; what all of them have is counted once."""
+        if self.job.ranks.first or not self.job.ranks.is_whole(whole):
+            self.totals += torch.stack([loss * clips, *hits])
+            self.clips += clips
+
+    def of_all(self) -> dict:
+        """All processes' together, for each."""
+        ranks, found = self.job.ranks, {"clips": self.clips, "replaced": self.replaced}
+        if ranks.size == 1:
+            return found | {"totals": self.totals.cpu()}
+        told = ranks.gathered((self.failures, self.clips))
+        self.failures = []
+        if ranks.first:
+            self.replaced += self.job.note_failures([each for failures, _ in told for each in failures], "training")
+            found = {"clips": sum(clips for _, clips in told), "replaced": self.replaced}
+        return ranks.of_first(found) | {"totals": ranks.sum(self.totals.clone()).cpu()}
+
+
+def _together(job: Job, clips: int, ends_step: bool) -> AbstractContextManager:
+    """The context of a batch's forward and backward pass: gradients of all processes meet with the last batch of a
+    step; where each process has all `clips`, their batch norms have them all already."""
+    stack = ExitStack()
+    if job.parallel is not None:
+        if not ends_step:
+            stack.enter_context(job.parallel.no_sync())
+        if job.ranks.is_whole(clips):
+            stack.enter_context(sync_norm.apart(job.model))
+    return stack
+
+
+def _share_of_loss(job: Job, clips: int, whole: int) -> float:
+    """What the mean loss over this process's `clips` counts for in that over the `whole` batch: all shares make 1."""
+    return 1 / job.ranks.size if job.ranks.is_whole(whole) else clips / whole
+
+
 def _flips(job: Job, epoch: int, order: list[list[int]]) -> list[torch.Tensor | None]:
-    """Which clips of each batch of the epoch are mirrored, bool (B,) on the device; None without `flip`. One copy for
-    all of them: a batch need not wait for its own."""
+    """Which clips of this process's part of each batch of the epoch are mirrored, bool (B,) on the device; None without
+    `flip`. `order`: the whole batches. One copy for all of them: a batch need not wait for its own."""
     if not job.p.flip:
         return [None] * len(order)
     drawn = stream(job.p.seed, "flip", epoch).random(len(job.train_data)) < 0.5
-    flips = to_device(torch.from_numpy(drawn[np.concatenate(order)]), job.device)
-    return list(flips.split([len(videos) for videos in order]))
+    mine = [videos[job.ranks.share(len(videos))] for videos in order]
+    flips = to_device(torch.from_numpy(drawn[np.concatenate(mine)]), job.device)
+    return list(flips.split([len(videos) for videos in mine]))
 
 
-def _augmented(job: Job, epoch: int, first: int, batch: Batch, flip: torch.Tensor | None) -> tuple:
+def _augmented(job: Job, epoch: int, videos: list[int], batch: Batch, flip: torch.Tensor | None) -> tuple:
     """The batch normalised, flipped and mixed as `job.p` says: float32 (B, C, T, H, W), and its `Targets`.
 
-    `first`: the index of its first video, which with seed and epoch decides how it is mixed; `flip`: bool (B,). A
-    flipped clip gets the label of its mirror image.
+    `videos`: the indices of the whole batch, whose first with seed and epoch decides how it is mixed; `batch`, `flip`,
+    bool (B,): this process's part. A flipped clip gets the label of its mirror image. A clip's partner may be another
+    process's: where a batch is mixed, all of them get all its clips, as uint8.
     """
-    p, clips, labels = job.p, batch.clips, batch.labels
+    p, ranks, clips, labels, whole = job.p, job.ranks, batch.clips, batch.labels, len(videos)
     if flip is not None:
         clips = torch.where(flip.view(-1, 1, 1, 1, 1), mirror(clips), clips)
         if job.mirrored is not None:
             labels = torch.where(flip, job.mirrored[labels], labels)
-    clips = to_float(clips, job.device, **job.normalisation, execution=job.execution)
-    rng = stream(p.seed, "mix", epoch, first)
-    return clips, mix(clips, labels, mixup=p.mixup, cutmix=p.cutmix, rng=rng)
+    rng = stream(p.seed, "mix", epoch, videos[0])
+    mixture = draw(whole, mixup=p.mixup, cutmix=p.cutmix, rng=rng)
+    prepared = partial(to_float, device=job.device, **job.normalisation, execution=job.execution)
+    if mixture is None:
+        return prepared(clips), Targets(labels, labels)
+    partner = to_device(mixture.partner[ranks.share(whole)], job.device)
+    others, other_labels = (ranks.concatenated(each, whole)[partner] for each in (clips, labels))
+    clips = prepared(clips)
+    return clips, mixture.apply(clips, labels, prepared(others), other_labels)
 
 
 def _forward(job: Job, clips: torch.Tensor, number: int) -> torch.Tensor:
     """Logits (B, classes), at least float32. Raises TrainingError for a batch that is too small for batch norm."""
     try:
         with job.execution.autocast(job.device):
-            logits = job.model(clips)
+            logits = (job.parallel or job.model)(clips)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -186,8 +267,9 @@ def _hits(logits: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _require_finite(job: Job, losses: list[torch.Tensor], epoch: int, number: int) -> None:
-    """Raise TrainingError for the first of the `losses` up to batch `number` that is not a number."""
-    values = torch.stack(losses).tolist()
+    """Raise TrainingError, in all processes, for the first of the `losses` up to batch `number` that is not a number;
+    they are shares whose sum over the processes is the loss."""
+    values = job.ranks.sum(torch.stack(losses)).tolist()
     for place, loss in enumerate(values, start=number - len(values) + 1):
         if not math.isfinite(loss):
             p, last = job.p, resume.folder_of(job.p) / "last.pt"
@@ -199,7 +281,14 @@ def _require_finite(job: Job, losses: list[torch.Tensor], epoch: int, number: in
 
 
 def _validate(job: Job, progress: Callable | None) -> dict:
-    job.val_scores = scores = evaluate(job, progress)["clip"]
+    """The validation's part of a row, for the first process; the others help, and get an empty one."""
+    if job.parallel is not None:
+        for buffer in job.model.buffers():  # batch norms that saw their own parts: the first one's are kept
+            dist.broadcast(buffer, src=0)
+    found = evaluate(job, progress)
+    if not job.ranks.first:
+        return {}
+    job.val_scores = scores = found["clip"]
     failed = [(path, error) for path, error in zip(scores.paths, scores.errors) if error]
     job.note_failures(failed, "validation")
     return {

@@ -26,7 +26,7 @@ from actlib.datasets.table import COLUMNS, class_names, read_table, rows_of
 from actlib.datasets.video import reader
 from actlib.datasets.video.reader import read_frames
 from actlib.loops.evaluate import NOT_FINITE, score_views
-from actlib.loops.prepare import evaluation_network, evaluation_protocols
+from actlib.loops.prepare_evaluation import evaluation_network, evaluation_protocols
 from actlib.models import WeightsError, create_model
 from actlib.models.weights.checkpoint import CheckpointError
 from actlib.models.weights.convert import convert

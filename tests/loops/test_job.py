@@ -128,7 +128,7 @@ def test_flipped_clips_alone_change_their_labels(motion_table, tmp_path):
     job = prepare(params(motion_table, tmp_path, flip=True, flip_labels="swap", batch_size=24, mean=[0.0], std=[1.0]))
     batch, order = next(iter(job.loader)), list(job.batches)
     flip = _flips(job, 0, order)[0]
-    clips, targets = _augmented(job, 0, order[0][0], batch, flip)
+    clips, targets = _augmented(job, 0, order[0], batch, flip)
     original = batch.clips.transpose(1, 2).float() / 255
     flipped = [torch.allclose(one, other.flip(-1)) for one, other in zip(clips, original)]
     kept = [torch.allclose(one, other) for one, other in zip(clips, original)]
@@ -168,8 +168,8 @@ def test_the_loss_and_accuracy_of_mixed_batches(motion_table, tmp_path):
     job.set_training_mode()
     losses, hits = [], []
     for videos, batch in zip(job.batches, job.loader):
-        clips, targets = _augmented(job, 0, videos[0], batch, None)
-        assert not torch.equal(clips, _augmented(job, 1, videos[0], batch, None)[0])
+        clips, targets = _augmented(job, 0, videos, batch, None)
+        assert not torch.equal(clips, _augmented(job, 1, videos, batch, None)[0])
         with torch.no_grad():
             logits = job.model(clips)
         shares = F.one_hot(targets.labels, 8) * targets.share + F.one_hot(targets.partners, 8) * (1 - targets.share)
@@ -183,7 +183,7 @@ def test_the_loss_and_accuracy_of_mixed_batches(motion_table, tmp_path):
 def test_a_batch_without_mixing_is_as_it_was(motion_table, tmp_path):
     job = prepare(params(motion_table, tmp_path))
     batch = Batch(torch.zeros(2, 4, 3, 32, 32, dtype=torch.uint8), torch.tensor([3, 5]), [])
-    clips, targets = _augmented(job, 0, 0, batch, None)
+    clips, targets = _augmented(job, 0, [0, 1], batch, None)
     assert targets.share == 1 and targets.labels.tolist() == [3, 5] and (clips[0] == clips[1]).all()
 
 

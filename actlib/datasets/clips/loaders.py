@@ -240,13 +240,25 @@ def batch_sizes(length: int, batch_size: int, last_batch: str = "spread") -> lis
 
 class EpochBatches(Sampler[list[int]]):
     """The batches of an epoch, each a list of indices, in an order that depends on seed and epoch alone: a batch
-    sampler for torch's DataLoader. Set `epoch` before each pass; `first`: the batch to begin with, counted from 0."""
+    sampler for torch's DataLoader. Set `epoch` before each pass; `first`: the batch to begin with, counted from 0.
 
-    def __init__(self, length: int, batch_size: int, *, seed: int, last_batch: str = "spread"):
-        self.length, self.seed, self.epoch, self.first = length, seed, 0, 0
+    `share`: which part of a batch of so many clips is this process's, where several have a part each. `sizes` are those
+    of the whole batches.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, *, seed: int, last_batch: str = "spread",
+        share: Callable[[int], slice] = slice,
+    ):  # fmt: skip
+        self.length, self.seed, self.share, self.epoch, self.first = length, seed, share, 0, 0
         self.sizes = batch_sizes(length, batch_size, last_batch)
 
     def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.whole():
+            yield batch[self.share(len(batch))]
+
+    def whole(self) -> Iterator[list[int]]:
+        """The batches of all processes together."""
         order = stream(self.seed, "order", self.epoch).permutation(self.length)
         ends = np.cumsum(self.sizes)
         for end, size in list(zip(ends, self.sizes))[self.first :]:

@@ -146,16 +146,17 @@ class EvaluationViews(Videos):
                             del held[place]
                     number += 1
 
-    def shares(self, num_workers: int) -> np.ndarray:
-        """Which of `num_workers` processes reads which video: each the next one that has the fewest views, or frames
-        where their number grows with those. int64 (videos,)."""
+    def share(self, number: int, count: int, videos: np.ndarray | None = None) -> np.ndarray:
+        """Which videos, or which of `videos`, the process `number` of `count` reads, counted from 0: each goes to the
+        next one that has the fewest views, or frames where their number grows with those. int64 (some,)."""
+        videos = np.arange(len(self)) if videos is None else videos
         grows = any(protocol.kind == "video" for protocol in self.protocols.values())
-        costs = (self._ends - self._begins).tolist() if grows else [1] * len(self)
-        loads, found = [(0, worker) for worker in range(num_workers)], np.zeros(len(self), dtype=np.int64)
-        for index, cost in enumerate(costs):
-            load, found[index] = loads[0]
-            heapq.heapreplace(loads, (load + cost, int(found[index])))
-        return found
+        costs = (self._ends - self._begins).numpy()[videos].tolist() if grows else [1] * len(videos)
+        loads, found = [(0, each) for each in range(count)], np.zeros(len(videos), dtype=np.int64)
+        for place, cost in enumerate(costs):
+            load, found[place] = loads[0]
+            heapq.heapreplace(loads, (load + cost, int(found[place])))
+        return videos[found == number]
 
     def pictures(self, video_ids: Sequence[str], count: int) -> list[np.ndarray]:
         """`count` frames of each of these videos to look at: see `show.frames_of`."""
@@ -242,17 +243,17 @@ def _write(frames: Sequence[np.ndarray], box: crops.Box, mirrored: bool, out: to
 
 
 class _Stream(IterableDataset):
-    """The chunks of all videos, or in a worker those of its share."""
+    """The chunks of all videos of a process, or in a worker those of its share."""
 
-    def __init__(self, videos: EvaluationViews):
-        self.videos = videos
+    def __init__(self, videos: EvaluationViews, part: tuple[int, int]):
+        self.videos, self.part = videos, part
 
     def __iter__(self) -> Iterator[Chunk]:
-        worker = get_worker_info()
+        worker, mine = get_worker_info(), self.videos.share(*self.part)
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
             _return_memory()
-        for index in np.flatnonzero(self.videos.shares(count) == number).tolist():
+        for index in self.videos.share(number, count, mine).tolist():
             for chunk in self.videos.chunks(index, IN_FLIGHT // (count * (READY + 1))):
                 if worker and chunk.clips is not None:  # here, since a failure while it is sent would be lost
                     shared = in_shared_memory(chunk.clips.nbytes, chunk.clips.share_memory_)
@@ -268,8 +269,11 @@ def _return_memory() -> None:
         ctypes.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD
 
 
-def evaluation_loader(dataset: EvaluationViews, *, num_workers: int) -> DataLoader:
+def evaluation_loader(
+    dataset: EvaluationViews, *, num_workers: int, part: tuple[int, int] = (0, 1)
+) -> DataLoader:  # fmt: skip
     """A loader of `Chunk`s, each video's in a row but for those of other workers' videos between them: each worker
-    gives one in turn, so that their order depends on nothing but their number."""
+    gives one in turn, so that their order depends on nothing but their number. `part`: (number, count) of the process
+    that reads so, where several have a share of the videos each."""
     ready = {"prefetch_factor": READY} if num_workers else {}
-    return DataLoader(_Stream(dataset), batch_size=None, **worker_options(num_workers, False), **ready)
+    return DataLoader(_Stream(dataset, part), batch_size=None, **worker_options(num_workers, False), **ready)

@@ -205,10 +205,11 @@ def test_every_video_is_in_the_loader_once_in_an_order_of_its_own(tmp_path, num_
 def test_work_is_shared_out_evenly(tmp_path):
     lengths = [900, 10, 10, 300, 300, 300, 10, 10]
     found = table_of([f"{number}.mp4" for number in range(8)], lengths)
-    by_length = EvaluationViews(found, ["run"], {"video": Protocol("video", **SIZE)}).shares(2)
-    assert by_length.tolist() == [0, 1, 1, 1, 1, 1, 0, 0]
-    by_number = EvaluationViews(found, ["run"], {"clip": CLIP}).shares(3)
-    assert by_number.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    by_length = EvaluationViews(found, ["run"], {"video": Protocol("video", **SIZE)})
+    assert [by_length.share(each, 2).tolist() for each in range(2)] == [[0, 6, 7], [1, 2, 3, 4, 5]]
+    assert by_length.share(0, 2, by_length.share(1, 2)).tolist() == [1, 3, 5]
+    by_number = EvaluationViews(found, ["run"], {"clip": CLIP})
+    assert [by_number.share(each, 3).tolist() for each in range(3)] == [[0, 3, 6], [1, 4, 7], [2, 5]]
 
 
 def test_a_worker_started_anew_makes_the_same_chunks(tmp_path):
