@@ -32,43 +32,24 @@ def end_with_parent(starter: int | None = None) -> None:
 
 
 def _watch(parent: int, starter: int | None) -> None:
-    while os.getppid() == parent and (starter in (None, parent) or _is_there(starter)):
+    while os.getppid() == parent and (starter in (None, parent) or is_there(starter)):
         time.sleep(LOOK_S)
-    said = f"process {starter or parent}, which started this one ({os.getpid()}), is gone: so this one ends"
-    # In a thread of its own: who read what is said may be gone, and a full pipe holds for ever.
-    threading.Thread(target=_say, args=(said,), daemon=True).start()
-    end()
+    _say(f"process {starter or parent}, which started this one ({os.getpid()}), is gone: so this one ends")
+    _end()
 
 
-def end() -> None:
-    """End this process and its descendants, politely and then by force. Called in another thread than the main one,
-    where Python runs the handlers of signals. Does not return."""
-    import psutil
-
-    family = []
+def end_at_once(why: str, status: int) -> None:
+    """End this process with the exit status `status` and its descendants by force, after the words `why`. No handler
+    runs, nothing is written any more."""
+    _say(why)
     try:
-        myself = psutil.Process()
-        if callable(signal.getsignal(signal.SIGTERM)):
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(GRACE_S)
-        else:  # it would end at once, and leave them
-            for each in (family := myself.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    each.terminate()
-            psutil.wait_procs(family, timeout=GRACE_S)
-        for each in {*family, *myself.children(recursive=True)}:
-            with contextlib.suppress(psutil.Error):
-                each.kill()
+        _kill(_descendants())
     finally:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(status)
 
 
-def _say(words: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        print(words, file=sys.stderr, flush=True)
-
-
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """Whether a process of this number lives on this machine, or is dead and not collected yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -76,3 +57,49 @@ def _is_there(pid: int) -> bool:
     except PermissionError:  # another user's
         pass
     return True
+
+
+def _end() -> None:
+    """End this process and its descendants, politely and then by force. Not in the main thread, where Python runs the
+    handlers of signals."""
+    family = []
+    try:
+        if callable(signal.getsignal(signal.SIGTERM)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GRACE_S)
+        else:  # it would end at once, and leave them
+            import psutil
+
+            for each in (family := _descendants()):
+                with contextlib.suppress(psutil.Error):
+                    each.terminate()
+            psutil.wait_procs(family, timeout=GRACE_S)
+        _kill([*family, *_descendants()])
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _descendants() -> list:
+    import psutil  # when it is needed: it takes longer than the rest
+
+    return psutil.Process().children(recursive=True)
+
+
+def _kill(processes: list) -> None:
+    import psutil
+
+    for each in processes:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+
+
+def _say(words: str) -> None:
+    """Print to standard error, for a second at most: who read there may be gone, and a full pipe holds for ever."""
+
+    def say():
+        with contextlib.suppress(OSError, ValueError):
+            print(words, file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    thread.join(1.0)
