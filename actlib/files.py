@@ -21,7 +21,7 @@ from pathlib import Path
 
 from actlib.messages import kind_of, listed
 
-_TEMPORARY = ".part-"  # what the temporary names begin with; hidden, so that nobody takes one for a video or a list
+TEMPORARY = ".part-"  # what the temporary names begin with; hidden, so that nobody takes one for a video or a list
 FULL = 4096  # bytes: with less, a disk takes no file more
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _KEPT = "What stood there before is whole"
@@ -76,7 +76,7 @@ def atomic_path(path: str | Path, needed: int | None = None):
     with naming_full_disk(path, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
         stem = os.fsencode(path.stem)[:100].decode(errors="ignore")  # a name may have 255 bytes
-        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         try:
             # mkstemp makes private files; give them the permissions a plain open() would have given.
@@ -107,7 +107,7 @@ def naming_full_disk(path: str | Path, needed: int | None = None, kinds: tuple =
 
 def remove_temporaries(folder: str | Path) -> None:
     """Remove what killed writes left directly in `folder`. Only for who holds the folder's lock."""
-    for path in Path(folder).glob(f"{_TEMPORARY}*"):
+    for path in Path(folder).glob(f"{TEMPORARY}*"):
         if path.is_file():
             path.unlink(missing_ok=True)
 

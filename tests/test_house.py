@@ -22,7 +22,9 @@ MAY_KNOW = {
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
     "downloads": set(),
     "files": set(),
-    "locks": set(),
+    "heartbeat": set(),
+    "lifeline": set(),
+    "locks": {"heartbeat"},
     "messages": set(),
     "notebook_errors": set(),
     "progress": set(),
@@ -30,7 +32,7 @@ MAY_KNOW = {
     "__main__": {"params", "runs", "weights_commands"},
     "__init__": {"models"},
 }
-EVERYBODY = {"downloads", "files", "locks", "messages", "notebook_errors", "progress"}
+EVERYBODY = {"downloads", "files", "lifeline", "locks", "messages", "notebook_errors", "progress"}
 
 
 def imports_of(root) -> dict[str, set[str]]:

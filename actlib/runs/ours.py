@@ -5,7 +5,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from actlib.files import put_aside, text_coding
+from actlib.files import TEMPORARY, put_aside, text_coding
 from actlib.locks import NAME
 from actlib.params import Params, ParamsError
 
@@ -79,4 +79,5 @@ def clear(folder: Path) -> Path | None:
 
 
 def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and any(each.name != NAME for each in folder.iterdir())
+    """Whether anything but a lock and what killed writes left is in a folder."""
+    return folder.is_dir() and not all(each.name.startswith((NAME, TEMPORARY)) for each in folder.iterdir())

@@ -22,7 +22,7 @@ from pathlib import Path
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
-from actlib import locks
+from actlib import lifeline, locks
 from actlib.runs.papermill_sooner import papermill
 
 FORK = multiprocessing.get_context("fork")
@@ -77,8 +77,9 @@ def _papermill(arguments: list[str], log: Path, cwd: Path, environment: dict[str
     for stream in (sys.stdout, sys.stderr):
         os.dup2(said, stream.fileno())
         stream.reconfigure(line_buffering=True, errors="replace")
+    ForkedKernel.fork()  # first: it has one thread alone
+    lifeline.end_with_parent(multiprocessing.parent_process().pid)
     locks.take(folder)
-    ForkedKernel.fork()
     KernelProvisionerFactory.instance(default_provisioner_name=PROVISIONER).provisioners[PROVISIONER] = EntryPoint(
         PROVISIONER, f"{__name__}:{ForkedKernel.__name__}", KernelProvisionerFactory.GROUP_NAME
     )

@@ -90,23 +90,21 @@ def test_of_two_batches_on_one_file_one_runs(project, batches, mode):
 
 @pytest.mark.slow
 @MODES
-def test_a_batch_that_is_killed_and_started_again_has_one_kernel(project, batches, mode):
-    path = batch_of(project, [SLEEP, {"name": "b"}])
+def test_a_batch_that_is_killed_leaves_nothing_running_and_goes_on_when_started_again(project, batches, mode):
+    path, run = batch_of(project, [SLEEP, {"name": "b"}]), project / "outputs" / "b" / "a"
     first = batches(path, *mode)
-    wait_for(lambda: len(at_work(project)) > 1)  # papermill is there, and its kernel starts
+    wait_for(lambda: "sleeping" in log_of(project))
+    family, kernel = psutil.Process(first.pid).children(recursive=True), status(run)["pid"]
+    assert len(family) > 1 and kernel in {each.pid for each in family}
     first.kill()
     first.wait()
-    said = batches(path, *mode).communicate(timeout=120)[0]
-    assert "has been at work" in said and "b: done" in said
-    wait_for(lambda: "sleeping" in log_of(project))
-    kernels = [each for each in at_work(project) if each.pid == status(project / "outputs" / "b" / "a")["pid"]]
-    assert len(kernels) == 1 and log_of(project).count("sleeping") == 1
-    for each in at_work(project):
-        each.kill()
-    wait_for(lambda: not at_work(project))
-    (project / "outputs" / "b" / "a" / "log.txt").unlink()
+    wait_for(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family))
+    assert not at_work(project)
+    assert f"process {first.pid}, which started this one" in log_of(project)
+    (run / "log.txt").unlink()
     again = batches(path, *mode)
     wait_for(lambda: "sleeping" in log_of(project))
+    assert status(run)["pid"] != kernel and log_of(project).count("sleeping") == 1
     again.send_signal(signal.SIGTERM)
     assert again.wait(60) == 130 and not at_work(project)
 
