@@ -111,6 +111,8 @@ def prepare(
         torch.cuda.set_device(device)  # NCCL asks which one is the process's
     with told_if_slow(f"moving the network to {device}"):
         execution.apply_to(model.to(device))
+    if p.lr_per != "batch" and optimizer is None and ranks.first:
+        print(f"lr: {p.lr:g} for {p.lr_per} clips, {p.base_lr:g} for a step of {p.batch_size * p.accumulate}")
     optimizer = _optimizer(p, model, optimizer, execution)
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
