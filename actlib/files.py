@@ -114,7 +114,8 @@ def remove_temporaries(folder: str | Path) -> None:
 
 def digest(path: str | Path) -> str:
     """What tells one file's content from another's: the first 16 hexadecimal digits of its SHA-256."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    with Path(path).open("rb") as file:  # in pieces: each process of a run asks it of a table that may be large
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def zip_digest(path: str | Path) -> str:

@@ -17,9 +17,8 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
-from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
+from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
-from actlib.datasets.table import read_table, rows_of
 from actlib.datasets.vocabulary import CHANNELS
 from actlib.loops import resume
 from actlib.loops.finetune import (
@@ -34,6 +33,7 @@ from actlib.loops.job import Evaluation, Job
 from actlib.loops.optim import make_optimizer, make_schedule, steps_per_epoch
 from actlib.loops.prepare_evaluation import prepare_evaluation
 from actlib.loops.running import chosen_execution, devices_of, over_processes
+from actlib.loops.videos import read_videos
 from actlib.messages import listed
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
@@ -70,11 +70,10 @@ def prepare(
             raise ValueError("an evaluation takes a model alone: the rest belongs to training")
         return prepare_evaluation(p, model, ranks)
     device, devices = devices_of(p, ranks)
+    subsets = ["validation", *(["training"] if train_data is None else [])]
     with told_if_slow(f"reading {p.table}"):
-        table = read_table(p.table)
-    info = read_dataset_info(p.table, table)
+        info, videos, table = read_videos(p.table, subsets, ranks)
     mirrored = _mirrored_index(p, info)
-    videos = rows_of(table, "validation", p.table), rows_of(table, "training", p.table) if train_data is None else None
     with told_if_slow("reading the checkpoint to go on from"):
         last = resume.find_checkpoint(p)
     torch.manual_seed(p.seed)
@@ -86,9 +85,9 @@ def prepare(
         model = over_all_processes(model, device)
     frozen = freeze(model, p) if isinstance(p, FinetuneParams) else []
     parameter_groups(model, p)  # wrong lr_factors are refused before anything is measured
-    train_data = _training_data(p, videos[1], info, train_data, transform, model)
+    train_data = _training_data(p, videos[-1], info, train_data, transform, model)
     val_data = EvaluationViews(
-        videos[0], info.classes, {"clip": validation_protocol(p)},
+        table, info.classes, {"clip": validation_protocol(p)}, rows=videos[0],
         modality=p.modality, timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
     batches = EpochBatches(
@@ -112,6 +111,8 @@ def prepare(
         torch.cuda.set_device(device)  # NCCL asks which one is the process's
     with told_if_slow(f"moving the network to {device}"):
         execution.apply_to(model.to(device))
+    if p.lr_per != "batch" and optimizer is None and ranks.first:
+        print(f"lr: {p.lr:g} for {p.lr_per} clips, {p.base_lr:g} for a step of {p.batch_size * p.accumulate}")
     optimizer = _optimizer(p, model, optimizer, execution)
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))

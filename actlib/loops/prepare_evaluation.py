@@ -3,18 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from actlib.compute.processes import Ranks
 from actlib.datasets.clips.loaders import start_workers
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
-from actlib.datasets.dataset_info import DatasetInfo, read_dataset_info
+from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
-from actlib.datasets.table import read_table, rows_of
 from actlib.loops.finetune import inherit_preprocessing
 from actlib.loops.job import Evaluation
 from actlib.loops.running import chosen_execution, devices_of
+from actlib.loops.videos import read_videos
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
 from actlib.models.weights.checkpoint import UNSAID, CheckpointError
@@ -26,16 +27,14 @@ from actlib.progress import told_if_slow
 def prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None, ranks: Ranks) -> Evaluation:
     device, devices = devices_of(p, ranks)
     with told_if_slow(f"reading {p.table}"):
-        table = read_table(p.table)
-    info = read_dataset_info(p.table, table)
-    videos = rows_of(table, p.subset, p.table)
+        info, (rows,), table = read_videos(p.table, [p.subset], ranks)
     _require_no_mirror(p, info)
     with told_if_slow("opening the network"):
         model, classes = evaluation_network(p, info, model)
     p = inherit_preprocessing(p, model, p.checkpoint)
     protocols = evaluation_protocols(p, info)
     data = EvaluationViews(
-        videos, classes, protocols,
+        table, classes, protocols, rows=rows,
         modality=model.preprocessing["modality"], timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
     workers = ranks.share_of_workers(p.num_workers)
@@ -43,8 +42,8 @@ def prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None, ranks: R
     if device.type == "cuda" and devices == ranks.size:  # see above
         with told_if_slow("starting the processes that decode"):
             start_workers(loader)
-    length = int((videos["end"].fillna(videos["num_frames"]) - videos["start"].fillna(0)).median())
-    views = len(videos) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
+    length = int(np.median((rows.ends - rows.begins).numpy()))
+    views = len(rows) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
     size, steps = -(-p.batch_size // devices), views // p.batch_size
     execution, speeds = ranks.of_first(
         chosen_execution(p, model.eval(), size, steps, device, training=False) if ranks.first else None

@@ -114,7 +114,7 @@ VALUES = {
     "train/jester_shufflenet_0.5x": EFFICIENT | {"model": "shufflenet width_mult=0.5 groups=3"},
     "finetune/ucf101_last_layer": ON_UCF | {"train_from": "head"},
     "finetune/ucf101_complete": ON_UCF | {"train_from": "all"},
-    "finetune/something_v1_i3d_resnet18": IBM,
+    "finetune/something_v1_i3d_resnet18": IBM | {"sync_bn": True},
     "finetune/something_v2_i3d_resnet18": IBM,
     "finetune/something_v1_i3d_resnet18_lmdb": IBM | {"table": "outputs/something_v1_lmdb/table.csv"},
     "finetune/kinetics400_i3d": IBM | {
@@ -260,6 +260,27 @@ def test_every_flag_of_every_command_is_explained(codebase):
         for word in re.findall(r"(?<= )--?[a-zA-Z][\w-]*", f" {command}")
     }
     assert used and used <= flags_of(codebase), used - flags_of(codebase)
+
+
+SEVERAL = {
+    "--distributed", "--batchnorm_sync", "--dist_url", "--world_size", "--parallel", "--sync-bn", "--gpu", "--rank",
+    "--multiprocessing-distributed", "--world-size", "--dist-url", "--dist-backend", "CUDA_VISIBLE_DEVICES=...",
+}  # fmt: skip
+
+
+def test_nothing_for_several_gpus_is_missing():
+    """No flag for them is without a counterpart, and the distributed script's batch norm is that of its commands."""
+    answers = {}
+    for codebase in dict.fromkeys(codebase for codebase, _ in reference_commands()):
+        for row in rows_of(codebase):
+            answers |= {flag: row[1] for flag in re.findall(r"`([^`]+)`", row[0]) if len(row) == 2 and flag in SEVERAL}
+    assert set(answers) == SEVERAL
+    assert not [flag for flag, answer in answers.items() if re.search(r"\bnone\b", answer)]
+    assert {"devices: auto", "sync_bn: true"} <= set(re.findall(r"`([a-z_]+: \w+)`", " ".join(answers.values())))
+    distributed = [command for _, command in reference_commands() if "train_dist.py" in command]
+    assert len(distributed) == 3 and all("--sync-bn" in command for command in distributed)
+    rows = [row for row in rows_of("action-recognition-pytorch") if "train_dist.py" in row[0]]
+    assert len(rows) == 3 and all("something_v1_i3d_resnet18.yaml" in row[2] for row in rows)
 
 
 def test_configurations_of_the_readmes_are_counted_in_the_recipes(recipes):

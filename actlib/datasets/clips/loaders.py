@@ -1,6 +1,5 @@
 """Random clips of videos for training, and what all datasets of videos share."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,35 +10,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from actlib.datasets.clips.handover import HandedOver, in_shared_memory, workers_in_words
+from actlib.datasets.clips.rows import VideoRows
 from actlib.datasets.clips.sampling import training_window
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import as_clip
 from actlib.datasets.errors import DataError, VideoError
 from actlib.datasets.video.reader import check_backend, read_frames
 from actlib.datasets.vocabulary import MODALITIES
-from actlib.messages import listed
-
-
-class _Paths:
-    """The paths of many videos in two tensors: what all begin with once, then the rest of each, end to end.
-
-    Python objects would be copied into every worker process, page by page, as their reference counts change; tensors
-    are not: a forked worker shares their pages, one that is started anew gets them as shared memory.
-    """
-
-    def __init__(self, paths: Sequence[str]):
-        # min and max: what these two have in common, all between them have too.
-        self._common = os.path.commonprefix([min(paths), max(paths)]) if len(paths) else ""
-        rests = [os.fsencode(path[len(self._common) :]) for path in paths]
-        self._bytes = torch.frombuffer(bytearray(b"".join(rests) or b"\0"), dtype=torch.uint8)
-        self._ends = torch.tensor([0, *map(len, rests)]).cumsum(0)
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, index: int) -> str:
-        begin, end = self._ends[index].item(), self._ends[index + 1].item()
-        return self._common + os.fsdecode(self._bytes[begin:end].numpy().tobytes())
 
 
 class Videos(Dataset):
@@ -50,28 +27,19 @@ class Videos(Dataset):
     """
 
     def __init__(
-        self, table: pd.DataFrame, classes: Sequence[str], *, modality: str, timeout: float | None, backend: str
+        self,
+        table: pd.DataFrame | VideoRows,
+        classes: Sequence[str],
+        *,
+        modality: str,
+        timeout: float | None,
+        backend: str,
     ):
         if modality not in MODALITIES:
             raise ValueError(f"modality {modality!r}: expected one of {', '.join(MODALITIES)}")
-        labels = pd.Index(classes).get_indexer(table["label"])
-        unknown = sorted(table["label"][labels < 0].unique())
-        if unknown:
-            raise DataError(
-                f"label {listed(unknown, 5, quote=True)} is not among the {len(classes)} classes "
-                f"{listed(list(classes))}"
-            )
-        unprobed = table.loc[table["num_frames"].isna(), "path"]
-        if len(unprobed):
-            raise DataError(
-                f"{len(unprobed):,} videos have no num_frames, {unprobed.iloc[0]} first; "
-                "notebook 01_data_prep probes them and fills it in"
-            )
         self.modality, self.timeout, self.backend = modality, timeout, check_backend(backend)
-        self.paths = _Paths(table["path"].to_list())
-        self.labels = torch.from_numpy(labels.astype(np.int32))
-        self._begins = torch.from_numpy(table["start"].fillna(0).to_numpy(dtype=np.int32))
-        self._ends = torch.from_numpy(table["end"].fillna(table["num_frames"]).to_numpy(dtype=np.int32))
+        rows = table.of_classes(classes) if isinstance(table, VideoRows) else VideoRows(table, classes)
+        self.paths, self.labels, self._begins, self._ends = rows.paths, rows.labels, rows.begins, rows.ends
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -134,7 +102,7 @@ class TrainingClips(Videos):
 
     def __init__(
         self,
-        table: pd.DataFrame,
+        table: pd.DataFrame | VideoRows,
         classes: Sequence[str],
         *,
         num_frames: int,

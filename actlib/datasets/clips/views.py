@@ -20,6 +20,7 @@ from actlib.datasets.clips import crops
 from actlib.datasets.clips.handover import HandedOver, in_shared_memory
 from actlib.datasets.clips.loaders import Videos, worker_options
 from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.rows import VideoRows
 from actlib.datasets.clips.show import frames_of
 from actlib.datasets.clips.transforms import as_clip, cut, mirror, resize_short_side
 from actlib.datasets.errors import VideoError
@@ -68,21 +69,25 @@ class EvaluationViews(Videos):
     """Every view that the protocols ask of a video, each needed frame decoded once: `data[i]` is its `Views`, all in
     memory, for people to look at. Evaluation takes them in `chunks`.
 
-    `table`: its rows, in the same order; worker processes do without it. `timeout`: seconds that a decoder may take
-    over the next few frames (see `video.reader.iter_frames`).
+    `table`: its rows, in the same order; worker processes do without it. `rows`: the same where they are held in
+    tensors already; who makes no scores or pictures of them then does without a table. `timeout`: seconds that a
+    decoder may take over the next few frames (see `video.reader.iter_frames`).
     """
 
     def __init__(
         self,
-        table: pd.DataFrame,
+        table: pd.DataFrame | None,
         classes: Sequence[str],
         protocols: dict[str, Protocol],
         *,
+        rows: VideoRows | None = None,
         modality: str = "rgb",
         timeout: float | None = 60.0,
         backend: str = "auto",
     ):
-        super().__init__(table, classes, modality=modality, timeout=timeout, backend=backend)
+        super().__init__(
+            table if rows is None else rows, classes, modality=modality, timeout=timeout, backend=backend
+        )
         if len({(each.num_frames, each.crop_size) for each in protocols.values()}) != 1:
             raise ValueError("protocols that are evaluated together share num_frames and crop_size, to share batches")
         self.table, self.classes, self.protocols = table, list(classes), protocols

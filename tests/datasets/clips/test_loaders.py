@@ -13,14 +13,9 @@ from videofiles import frame_number, write_video
 
 from actlib.datasets import own_videos as build
 from actlib.datasets import table
-from actlib.datasets.clips.loaders import (
-    EpochBatches,
-    TrainingClips,
-    _Paths,
-    batch_sizes,
-    training_loader,
-)
+from actlib.datasets.clips.loaders import EpochBatches, TrainingClips, batch_sizes, training_loader
 from actlib.datasets.clips.protocol import Protocol
+from actlib.datasets.clips.rows import Paths
 from actlib.datasets.clips.streams import PURPOSES, stream
 from actlib.datasets.clips.transforms import train_transform
 from actlib.datasets.clips.views import EvaluationViews
@@ -224,9 +219,9 @@ def test_segments_and_dense_clips_are_drawn(tmp_path):
 
 def test_paths_survive_being_packed():
     names = ["/data/ä b/1.mp4", "/data/ä b/22.mp4", "/data/x\udcff.avi", "/data/", "/data/日本.mp4"]
-    paths = _Paths(names)
+    paths = Paths(names)
     assert [paths[index] for index in range(len(paths))] == names and paths._common == "/data/"
-    assert _Paths(["/a/b.mp4"])[0] == "/a/b.mp4" and len(_Paths([])) == 0
+    assert Paths(["/a/b.mp4"])[0] == "/a/b.mp4" and len(Paths([])) == 0
 
 
 def test_workers_started_anew_get_the_table_as_shared_memory(motion_table):
