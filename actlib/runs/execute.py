@@ -1,8 +1,4 @@
-"""Executing a batch: one papermill process a run, everything it says in the run folder's log.txt.
-
-A process's children are stopped with it: papermill's kernel lives in a session of its own and its data workers
-below that, so a signal to papermill alone would leave them running.
-"""
+"""Executing a batch: one papermill process a run, everything it says in the run folder's log.txt."""
 
 import contextlib
 import os
@@ -15,32 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-import psutil
-
 from actlib import locks
-from actlib.files import FULL, DiskFull, free_bytes, write_json, write_text
+from actlib.files import write_json, write_text
 from actlib.locks import TOKEN, Lock
 from actlib.runs.batch import Batch, Run
 from actlib.runs.folder import RunFolder, in_words
 from actlib.runs.ours import clear, require_ours
 from actlib.runs.status_line import Progress, StatusLine, describe, time_left
+from actlib.runs.supervise import Outcome, stop, why_failed
 
-STOP_S = 5.0  # how long a process may take to end by itself once it is told to
 POLL_S = 0.2  # how often the processes and their logs are looked at
 ECHO = "epoch "  # lines of a notebook that are printed too, where no line moves; log.txt has them all
-PAPERMILL_DEAD_KERNEL = 138
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _BLOCKED = "needs a run that failed"
-
-
-@dataclass
-class Outcome:
-    """What became of a run: done, skipped (done before), failed or blocked (needs a run that failed)."""
-
-    run: Run
-    state: str
-    seconds: float = 0.0
-    why: str = ""
 
 
 def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = False) -> list[Outcome]:
@@ -266,7 +249,7 @@ class _Executor:
             each.progress.note(line)
             if line.startswith(ECHO) and not self.line.moves:
                 self.line.say(f"    {each.run.name}: {line.rstrip()}")
-        return None if code is None else self._end(each, _why_failed(each.folder, code))
+        return None if code is None else self._end(each, why_failed(each.folder, code))
 
     def _end(self, each: _Running, why: str) -> Outcome:
         partial, seconds = each.folder.path("notebook.running.ipynb"), each.progress.seconds
@@ -289,42 +272,6 @@ class _Executor:
         if each.poll() is None:
             stop(each.pid)
         self._end(each, "interrupted")
-
-
-def _why_failed(run: RunFolder, code: int) -> str:
-    """Why a run is not good, empty if it is: papermill ended well and the notebook reached its last cell."""
-    if code == 0 and run.is_done():
-        return ""
-    status, log = run.read("status.json"), run.path("log.txt")
-    if status.get("state") == "failed":
-        return status.get("why", "")
-    if status.get("state") == "stopped":
-        return f"{status.get('why')}; the same command goes on there"
-    if code == PAPERMILL_DEAD_KERNEL:
-        return f"the kernel died (out of memory?); see {log}"
-    if code == 0:
-        return "the notebook ended without run.finish(…): no result.json, or a file that it names is not there"
-    if free_bytes(run.folder) < FULL:
-        return str(DiskFull(run.folder, None, free_bytes(run.folder)))
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return f"papermill ended with code {code}: {lines[-1] if lines else 'it said nothing'}"
-
-
-def stop(pid: int) -> None:
-    """End a process and all its descendants: politely, then by force after STOP_S seconds."""
-    try:
-        parent = psutil.Process(pid)
-        family = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_S)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=STOP_S)
 
 
 def summary(outcomes: list[Outcome]) -> str:

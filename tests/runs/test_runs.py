@@ -19,8 +19,9 @@ from actlib.files import project_root, write_text
 from actlib.models.weights.checkpoint import save_checkpoint
 from actlib.params import CompareParams, ParamsError
 from actlib.runs.batch import read_batch
-from actlib.runs.execute import run_batch, stop, summary
+from actlib.runs.execute import run_batch, summary
 from actlib.runs.folder import RunFolder, number
+from actlib.runs.supervise import stop
 
 
 @pytest.fixture
