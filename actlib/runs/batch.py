@@ -2,6 +2,7 @@
 
     run_dir: outputs/demo            # the steps' run folders lie in it
     workers: 2                       # optional: so many runs at a time, sharing the cores; 1 if not given
+    scheduler: tcp://host:8786       # optional: on the workers of this Dask scheduler instead (see `cluster`)
     steps:
       - name: data
         notebook: 01_data_prep
@@ -63,6 +64,7 @@ class Batch:
     path: Path
     workers: int = 1
     runs: list[Run] = field(default_factory=list)
+    scheduler: str = ""
 
     def steps(self) -> dict[str, list[Run]]:
         """The runs of each step, in order."""
@@ -94,7 +96,7 @@ def read_batch(path: str | Path, root: Path) -> Batch:
     path = Path(path)
     file = _File.build(load_yaml(path), path)
     base, problems = file.run_dir or f"outputs/{path.stem}", []
-    batch = Batch(path, file.workers)
+    batch = Batch(path, file.workers, scheduler=file.scheduler)
     folders: dict[str, str | None] = {}  # step -> its run folder; None where a grid gives it several
     for number, step in enumerate(file.steps, start=1):
         name = str(step.get("name"))
@@ -118,6 +120,7 @@ class _File(Checked):
 
     run_dir: str = ""
     workers: Annotated[int, Field(ge=1, strict=True)] = 1
+    scheduler: str = ""
     steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 

@@ -1,77 +1,55 @@
-"""Executing a batch: one papermill process a run, everything it says in the run folder's log.txt."""
+"""Executing a batch, here or on a cluster: which run is ready, what is told of it, what became of it.
 
-import contextlib
+Each run is a `Supervisor`'s; those of a batch on this machine are looked at in turn, those on a cluster by the workers
+there (see `cluster`).
+"""
+
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from actlib import locks
-from actlib.files import write_json, write_text
-from actlib.locks import TOKEN, Lock
 from actlib.runs.batch import Batch, Run
 from actlib.runs.folder import RunFolder, in_words
-from actlib.runs.ours import clear, require_ours
 from actlib.runs.status_line import Progress, StatusLine, describe, time_left
-from actlib.runs.supervise import Outcome, stop, why_failed
+from actlib.runs.supervise import EPOCH_LINE, POLL_S, Outcome, Supervisor, Task
 
-POLL_S = 0.2  # how often the processes and their logs are looked at
-ECHO = "epoch "  # lines of a notebook that are printed too, where no line moves; log.txt has them all
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _BLOCKED = "needs a run that failed"
+Show = Callable[[dict[str, tuple[str, str]]], object]  # by run its state, and the worker where it is at work
 
 
-def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = False) -> list[Outcome]:
-    """Execute the runs of `batch`, `batch.workers` at a time, each as soon as what it builds on is finished.
+def run_batch(
+    batch: Batch, root: Path, *, force: bool = False, fork: bool = False, show: Show | None = None
+) -> list[Outcome]:
+    """Execute the runs of `batch`, each as soon as what it builds on is finished: on this machine `batch.workers` at a
+    time, or as tasks of the Dask scheduler at `batch.scheduler`.
 
     `force` repeats what is done already, from the beginning. `fork`: import once and fork each run from here (see
     `warm`), which asks for a process that has computed nothing yet; where that cannot be, which is said, and without
-    `fork`, each run's processes start anew. On KeyboardInterrupt, SIGTERM and SIGHUP (unless nohup silenced it) runs in
-    progress are stopped, with all their processes, and noted as failed; the exception goes on to the caller.
+    `fork`, each run's processes start anew. `show` is called a few times a second with every run's state (waiting,
+    running, done, skipped, failed, blocked) and the worker where it runs, empty on this machine.
+
+    On KeyboardInterrupt, SIGTERM and SIGHUP (unless nohup silenced it) runs in progress are stopped, with all their
+    processes, and noted as failed; the exception goes on to the caller. Raises RuntimeError where the cluster cannot
+    execute them, before the first one starts.
     """
-    executor = _Executor(batch, root, force)
-    waiting, running, outcomes = list(batch.runs), [], {}
+    executor = _Executor(batch, root, force, show)
     previous = {number: signal.getsignal(number) for number in _ENDS}
     for number, handler in previous.items():
         if handler != signal.SIG_IGN:  # what nohup ignores stays ignored
             signal.signal(number, _interrupt)
     try:
-        if fork:
-            executor.warm_up()
-        states = _States(batch)
-        while waiting or running:
-            looked_at, states.changed = waiting[:] if states.changed else [], False
-            for run in looked_at:
-                if len(running) == batch.workers:
-                    break
-                if (state := states.of(run)) == "waiting":
-                    continue
-                waiting.remove(run)
-                number = len(outcomes) + len(running) + 1
-                begun = executor.begin(run, number) if state == "ready" else Outcome(run, state, why=_BLOCKED)
-                if isinstance(begun, _Running):
-                    running.append(begun)
-                else:
-                    outcomes[run.name] = states.note(executor.tell(begun))
-            executor.show(outcomes, running)
-            if running:
-                time.sleep(POLL_S)
-            for each in list(running):
-                if (outcome := executor.look_at(each)) is not None:
-                    running.remove(each)
-                    outcomes[each.run.name] = states.note(executor.tell(outcome))
+        executor.find_place(fork)
+        return executor.run()
     finally:
-        for each in running:
-            executor.interrupt(each)
-        executor.line.show("")
+        executor.stop()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return [outcomes[run.name] for run in batch.runs]
 
 
 def _interrupt(*_) -> None:
@@ -91,52 +69,85 @@ class _States:
             return "blocked"
         return "waiting" if any(self.left[step] for step in (*run.needs, *run.after)) else "ready"
 
-    def note(self, outcome: Outcome) -> Outcome:
+    def note(self, outcome: Outcome) -> None:
         self.left[outcome.run.step] -= 1
         self.changed = True
         if outcome.state in ("failed", "blocked"):
             self.failed.add(outcome.run.step)
+
+
+class Here:
+    """This machine as the place where runs work, `workers` at a time, which share its cores. `begun` is told of each
+    run that begins, and where; `heard` the lines about it."""
+
+    def __init__(self, workers: int, begun: Callable[[Run, str], None], heard: Callable[[Run, str], None]):
+        self.workers, self.begun, self.heard = workers, begun, heard
+        self.running: dict[str, Supervisor] = {}
+        self.fork: Callable | None = None
+        share = max(1, (os.cpu_count() or 1) // workers)
+        self.environment = {"OMP_NUM_THREADS": str(share)} if workers > 1 else {}
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.running) < self.workers
+
+    def begin(self, task: Task) -> Outcome | None:
+        """Begin a run; what became of it where it ends at once."""
+        self.begun(task.run, "")
+        each = Supervisor(task, lambda line: self.heard(task.run, line), self.environment, fork=self.fork)
+        outcome = each.begin()
+        if outcome is None:
+            self.running[task.run.name] = each
         return outcome
 
+    def look(self) -> list[Outcome]:
+        """Wait a moment; what became of the runs that have ended."""
+        time.sleep(POLL_S)
+        outcomes = []
+        for name, each in list(self.running.items()):
+            if (outcome := each.look_at()) is not None:
+                del self.running[name]
+                outcomes.append(outcome)
+        return outcomes
 
-@dataclass
-class _Running:
-    """A run at work: its process, which ends with what `poll` returns, and how much of its log has been read."""
-
-    run: Run
-    folder: RunFolder
-    lock: Lock
-    pid: int
-    poll: Callable[[], int | None]
-    progress: Progress
-    read: int = 0
+    def stop(self) -> None:
+        """Interrupt what is at work."""
+        for each in self.running.values():
+            each.interrupt()
+        self.running.clear()
 
 
 class _Executor:
-    """Executes runs of `batch`, each in a papermill process; several at a time share the cores."""
+    """Executes the runs of `batch`, and tells how far they are."""
 
-    def __init__(self, batch: Batch, root: Path, force: bool):
-        self.batch, self.root, self.force = batch, root, force
-        self.fingerprints = batch.fingerprints(root)
-        self.line, self.began = StatusLine(), time.monotonic()
-        self.fork: Callable | None = None
+    def __init__(self, batch: Batch, root: Path, force: bool, show: Show | None):
+        prints = batch.fingerprints(root)
+        self.batch, self.root, self.shown_to = batch, root, show
+        self.tasks = {run.name: Task(run, root, str(batch.path), prints[run.name], force) for run in batch.runs}
+        self.line, self.began, self.place = StatusLine(), time.monotonic(), None
+        self.outcomes: dict[str, Outcome] = {}
+        self.active: dict[str, tuple[Progress, str]] = {}  # of the runs at work, and where each is
         # How long each took the last time, read before anything is put aside, and what its notebook takes now.
-        self.last_time = {run.name: self.folder(run).read("batch.json").get("seconds") for run in batch.runs}
+        self.last_time = {name: task.folder.read("batch.json").get("seconds") for name, task in self.tasks.items()}
         self.this_time: dict[str, list[float]] = {}
         self.next_show = 0.0
 
-    def folder(self, run: Run) -> RunFolder:
-        return RunFolder(self.root / run.folder)
+    def find_place(self, fork: bool) -> None:
+        """Where the runs will work."""
+        if self.batch.scheduler:
+            from actlib.runs.cluster import Cluster
 
-    def is_done_already(self, run: Run) -> bool:
-        folder = self.folder(run)
-        same = folder.read("batch.json").get("fingerprint") == self.fingerprints[run.name]
-        return same and not self.force and folder.is_done()
+            self.place = Cluster(self.batch, self.root, self.begun, self.heard, self.line.say)
+            self.batch = replace(self.batch, workers=self.place.workers)
+            return
+        self.place = Here(self.batch.workers, self.begun, self.heard)
+        if fork:
+            self._warm_up()
 
-    def warm_up(self) -> None:
+    def _warm_up(self) -> None:
         """Import what the runs' notebooks import, so that they can be forked; say so, or why not. One run alone starts
         as fast by itself."""
-        notebooks = [run.notebook for run in self.batch.runs if not self.is_done_already(run)]
+        notebooks = [task.run.notebook for task in self.tasks.values() if not task.is_done()]
         if len(notebooks) < 2 or sys.platform != "linux":
             return
         self.line.say("importing once for all runs what their notebooks import …")
@@ -144,134 +155,89 @@ class _Executor:
             from actlib.runs import warm
 
             warm.import_for(self.root / "notebooks" / f"{name}.ipynb" for name in set(notebooks))
-            self.fork = warm.start
+            self.place.fork = warm.start
         except Exception as error:
             self.line.say(f"each run starts its own processes, which takes longer: {type(error).__name__}: {error}")
 
-    def expected(self, run: Run) -> float | None:
+    def run(self) -> list[Outcome]:
+        waiting, states, place = list(self.batch.runs), _States(self.batch), self.place
+        while waiting or place.running:
+            looked_at, states.changed = waiting[:] if states.changed else [], False
+            for run in looked_at:
+                if not place.has_room:
+                    break
+                if (state := states.of(run)) == "waiting":
+                    continue
+                waiting.remove(run)
+                outcome = self._begin(run) if state == "ready" else Outcome(run, "blocked", why=_BLOCKED)
+                if outcome is not None:
+                    states.note(self._tell(outcome))
+            self._show()
+            for outcome in place.look() if place.running else ():
+                states.note(self._tell(outcome))
+        self._show(last=True)
+        return [self.outcomes[run.name] for run in self.batch.runs]
+
+    def _begin(self, run: Run) -> Outcome | None:
+        task = self.tasks[run.name]
+        return Outcome(run, "skipped") if task.is_done() else self.place.begin(task)
+
+    def stop(self) -> None:
+        try:
+            if self.place is not None:
+                self.place.stop()
+        finally:
+            self.line.show("")
+
+    def begun(self, run: Run, where: str) -> None:
+        """Say that a run begins; on a cluster perhaps anew, on another worker."""
+        number = len(self.outcomes) + len(self.active.keys() - {run.name}) + 1
+        on = f" on {where}" if where else ""
+        self.line.say(f"[{number}/{len(self.batch.runs)}] {run.name}: {run.notebook}{on} …")
+        self.active[run.name] = Progress(self._expected(run)), where
+
+    def heard(self, run: Run, line: str) -> None:
+        """Take in a line about a run at work, of its log or of its supervisor."""
+        if not line.startswith(EPOCH_LINE):
+            self.line.say(f"    {line}")
+            return
+        if run.name in self.active:
+            self.active[run.name][0].note(line)
+        if not self.line.moves:
+            self.line.say(f"    {run.name}: {line}")
+
+    def _expected(self, run: Run) -> float | None:
         """Seconds that a run takes: as the last time, else as others of its notebook took just now; None if unknown."""
         others = self.this_time.get(run.notebook)
         return self.last_time[run.name] or (mean(others) if others else None)
 
-    def show(self, outcomes: dict[str, Outcome], running: list[_Running]) -> None:
-        """Bring the line that moves up to date; of thousands of runs less often, since that takes time."""
+    def _show(self, last: bool = False) -> None:
+        """Bring what moves up to date; of thousands of runs less often, since that takes time."""
         begin = time.monotonic()
-        if self.line.moves and running and begin >= self.next_show:
-            active = {each.run.name: each.progress for each in running}
-            left = time_left(self.batch, set(outcomes), active, self.expected)
-            self.line.show(describe(self.batch, set(outcomes), active, self.began, left))
-            self.next_show = begin + 20 * (time.monotonic() - begin)
+        if begin < self.next_show and not last:
+            return
+        if self.shown_to is not None:
+            states = {name: (each.state, "") for name, each in self.outcomes.items()}
+            states |= {name: ("running", where) for name, (_, where) in self.active.items()}
+            self.shown_to({name: states.get(name, ("waiting", "")) for name in self.tasks})
+        if self.line.moves and self.active and not last:
+            active = {name: progress for name, (progress, _) in self.active.items()}
+            left = time_left(self.batch, set(self.outcomes), active, self._expected)
+            self.line.show(describe(self.batch, set(self.outcomes), active, self.began, left))
+        self.next_show = begin + 20 * (time.monotonic() - begin)
 
-    def tell(self, outcome: Outcome) -> Outcome:
-        """Print what became of a run, with its headline numbers or the reason of its failure."""
-        numbers = self.folder(outcome.run).read("result.json").get("numbers", {})
+    def _tell(self, outcome: Outcome) -> Outcome:
+        """Note and print what became of a run, with its headline numbers or the reason of its failure."""
+        run = outcome.run
+        self.outcomes[run.name] = outcome
+        self.active.pop(run.name, None)
+        if outcome.state == "done":
+            self.this_time.setdefault(run.notebook, []).append(outcome.seconds)
+        numbers = RunFolder(self.root / run.folder).read("result.json").get("numbers", {})
         told = outcome.why or "; ".join(in_words(name, entry) for name, entry in numbers.items())
         took = f" in {outcome.seconds:.0f} s" if outcome.seconds else ""
-        self.line.say(f"{outcome.run.name}: {outcome.state}{took}{': ' + told if told else ''}")
+        self.line.say(f"{run.name}: {outcome.state}{took}{': ' + told if told else ''}")
         return outcome
-
-    def begin(self, run: Run, number: int) -> "_Running | Outcome":
-        """Start papermill on the run's notebook as the batch's `number`th run, or skip it where it is done already.
-        Failed at once where another process is at work in its folder, the folder is not ours, or the disk is full."""
-        if self.is_done_already(run):
-            return Outcome(run, "skipped")
-        self.line.say(f"[{number}/{len(self.batch.runs)}] {run.name}: {run.notebook} …")
-        folder, lock = self.folder(run), None
-        try:
-            require_ours(folder.folder)
-            lock = locks.take(folder.folder)
-            if self.is_done_already(run):  # by who held the lock just now
-                lock.release()
-                return Outcome(run, "skipped")
-            if aside := self._clear(run, folder):
-                self.line.say(f"    the earlier results of {folder.folder.name} are now in {aside.name}")
-                lock.release()  # it went with them
-                lock = locks.take(folder.folder)
-            return self._begin(run, folder, lock)
-        except (OSError, RuntimeError) as error:
-            if lock:
-                lock.release()
-            return Outcome(run, "failed", why=str(error))
-
-    def _clear(self, run: Run, folder: RunFolder) -> Path | None:
-        """Put aside what another set of parameters left in the folder (with `force` anything); what this one left when
-        it was stopped stays, to be continued. Returns where the former is now."""
-        if self.force or folder.read("batch.json").get("fingerprint") != self.fingerprints[run.name]:
-            return clear(folder.folder)
-        folder.remove_temporaries()
-        for name in ("result.json", "notebook.ipynb"):
-            folder.path(name).unlink(missing_ok=True)
-        return None
-
-    def _begin(self, run: Run, folder: RunFolder, lock: Lock) -> _Running:
-        told = {"batch": str(self.batch.path), "step": run.step, "fingerprint": self.fingerprints[run.name]}
-        write_json(folder.path("batch.json"), told)
-        folder.set_status("queued")
-        parameters = write_text(folder.path("params.yaml"), run.params.as_yaml())
-        notebook = self.root / "notebooks" / f"{run.notebook}.ipynb"
-        arguments = [
-            *(str(notebook), str(folder.path("notebook.running.ipynb")), "-f", str(parameters)),
-            *("--cwd", str(self.root), "--kernel", "python3", "--no-progress-bar", "--log-output"),
-        ]
-        log = folder.path("log.txt")
-        log.write_bytes(b"")
-        pid, poll = self._start(arguments, log, lock)
-        return _Running(run, folder, lock, pid, poll, Progress(self.expected(run)))
-
-    def _start(self, arguments: list[str], log: Path, lock: Lock) -> tuple[int, Callable[[], int | None]]:
-        """Papermill's process, which keeps the run folder locked even where this one is killed, and what asks for its
-        exit code, None while it is at work."""
-        environment = {"ACTLIB_HEADLESS": "1", "PYTHONUNBUFFERED": "1", TOKEN: lock.token}
-        environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel logs a warning about frozen modules
-        if self.batch.workers > 1:
-            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self.batch.workers))
-        if self.fork is not None:
-            process = self.fork(arguments, log=log, cwd=self.root, environment=environment, folder=lock.folder)
-            return process.pid, lambda: process.exitcode
-        with open(log, "ab") as said:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "actlib.runs.papermill_sooner", *arguments],
-                cwd=self.root, env={**os.environ, **environment}, start_new_session=True, pass_fds=lock.files,
-                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        return process.pid, process.poll
-
-    def look_at(self, each: _Running) -> Outcome | None:
-        """Read on in the run's log; what became of it once its process has ended, else None."""
-        code = each.poll()
-        said = b""
-        with contextlib.suppress(OSError), open(each.folder.path("log.txt"), "rb") as log:
-            log.seek(each.read)
-            said = log.read()
-        whole = said[: said.rfind(b"\n") + 1]
-        each.read += len(whole)
-        for line in whole.decode(errors="replace").splitlines():
-            each.progress.note(line)
-            if line.startswith(ECHO) and not self.line.moves:
-                self.line.say(f"    {each.run.name}: {line.rstrip()}")
-        return None if code is None else self._end(each, why_failed(each.folder, code))
-
-    def _end(self, each: _Running, why: str) -> Outcome:
-        partial, seconds = each.folder.path("notebook.running.ipynb"), each.progress.seconds
-        try:
-            if partial.exists():
-                partial.replace(each.folder.path("notebook.ipynb"))
-            if why:
-                each.folder.set_status("failed", why=why)
-            else:
-                told = each.folder.read("batch.json") | {"seconds": round(seconds, 1)}
-                write_json(each.folder.path("batch.json"), told)
-                self.this_time.setdefault(each.run.notebook, []).append(seconds)
-        except OSError as error:
-            why = why or str(error)
-        finally:
-            each.lock.release()
-        return Outcome(each.run, "failed" if why else "done", seconds, why)
-
-    def interrupt(self, each: _Running) -> None:
-        if each.poll() is None:
-            stop(each.pid)
-        self._end(each, "interrupted")
 
 
 def summary(outcomes: list[Outcome]) -> str:
