@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from actlib.files import project_root
@@ -31,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     batch = commands.add_parser("batch", help="execute the steps of a batch file, each notebook in its run folder")
     batch.add_argument("file", type=Path, help="such as params/batch/demo.yaml")
     batch.add_argument("--force", action="store_true", help="repeat the runs that are done already")
+    batch.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that executes it: tcp://host:8786")
     batch.add_argument("--cold", action="store_true", help="start each run's processes anew instead of forking")
     batch.set_defaults(run=_batch)
     check = commands.add_parser("check", help="check recipes and batch files without starting anything")
@@ -88,7 +90,10 @@ def _with_weights(name: str) -> Callable[[argparse.Namespace], int]:
 def _batch(options: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's import would start threads, which no fork takes along
     root = project_root()
-    outcomes = run_batch(read_batch(options.file, root), root, force=options.force, fork=not options.cold)
+    batch = read_batch(options.file, root)
+    if options.scheduler is not None:
+        batch = replace(batch, scheduler=options.scheduler)
+    outcomes = run_batch(batch, root, force=options.force, fork=not options.cold)
     print("\n" + summary(outcomes))
     return int(any(each.state in ("failed", "blocked") for each in outcomes))
 

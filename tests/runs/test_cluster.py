@@ -1,0 +1,271 @@
+"""Batches on a Dask cluster: a real LocalCluster of two worker processes, and workers of the command line."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+from batches import batch_of, make_project, status
+from training import TINY, assert_same_weights, weights
+
+from actlib.__main__ import main
+from actlib.params import TrainParams
+from actlib.runs.batch import read_batch
+from actlib.runs.execute import run_batch
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow
+PATIENCE_S = 300
+
+WAITS = """
+while "wait" in p.runs and not os.path.exists("go"):
+    time.sleep(0.1)
+"""
+GPU_NOTEBOOK = """
+import json, os, time
+from actlib.params import TrainParams
+from actlib.runs.folder import RunFolder
+
+p = TrainParams.from_notebook(globals())
+run = RunFolder.start(p)
+begin = time.time()
+time.sleep(2)
+facts = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"], "begin": begin, "end": time.time()}
+run.path("facts.json").write_text(json.dumps(facts | {"threads": os.environ["OMP_NUM_THREADS"]}))
+run.finish(kind="test")
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    return make_project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def begun():
+    """Starts processes, each with all that it says in a file; they are gone at the end."""
+    processes = []
+
+    def start(command, said, **how):
+        with open(said, "wb") as file:
+            how = {"stdout": file, "stderr": subprocess.STDOUT, "start_new_session": True, **how}
+            processes.append(subprocess.Popen(list(map(str, command)), **how))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def worker(begun, cluster, tmp_path):
+    """Starts a worker as users do, and waits until the scheduler knows it."""
+
+    def start(name, *options, before=(), **environment):
+        command = [*before, sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+        command += ["--no-nanny", "--no-dashboard", "--name", name, "--nthreads", "1", *options]
+        said = tmp_path / f"{name}.txt"
+        process = begun(command, said, env={**os.environ, **environment}, cwd=tmp_path)
+        wait_for(lambda: name in names(cluster), said)
+        return process
+
+    yield start
+
+
+def names(cluster):
+    return [each.name for each in cluster.scheduler.workers.values()]
+
+
+def wait_for(what, *files):
+    """What `what` returns as soon as that is true; the test fails with what `files` say if it takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := what()):
+        assert time.monotonic() < deadline, "\n".join(each.read_text() for each in files if each.exists())
+        time.sleep(0.05)
+    return found
+
+
+def log_of(folder):
+    return (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
+
+
+def at_work(folder):
+    """The processes that have something below `folder` on their command line or hold a lock there."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            files = [each.path for each in process.open_files() if each.path.endswith(".lock")]
+            if any(str(folder) in each for each in [*files, *process.cmdline()]):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def worker_of(cluster, folder):
+    """The process of the worker that a run was begun on."""
+    name = json.loads((folder / "batch.json").read_text())["worker"]
+    return next(each for each in cluster.workers.values() if str(each.name) == name).process
+
+
+def test_a_batch_on_a_cluster_keeps_what_it_promises(project, cluster, capsys):
+    steps = [
+        {"name": "good"},
+        {"name": "bad", "set": {"runs": ["fail"]}},
+        {"name": "child", "set": {"runs": ["{bad}/x"]}},
+        {"name": "last", "after": "all"},
+    ]
+    path = batch_of(project, steps)
+    assert main(["batch", str(path), "--scheduler", cluster.scheduler_address]) == 1
+    said = capsys.readouterr().out
+    assert f"{cluster.scheduler_address}: 2 workers with 2 threads; dashboard http://" in said
+    ends = dict(re.findall(r"^(\w+): (done|failed|blocked)\b", said, re.M))
+    assert ends == dict(good="done", bad="failed", child="blocked", last="done")
+    assert "    good: epoch of video_top1" in said and "good: done in" in said and "answer 42 (by hand)" in said
+    table = said[said.rindex("\n\n") :].split("\n")
+    assert [line.split()[:2] for line in table if line] == [
+        ["failed", "bad"], ["blocked", "child"], ["done", "good"], ["done", "last"]
+    ]  # fmt: skip
+    out = project / "outputs" / "b"
+    assert status(out / "bad")["why"] == "RuntimeError: asked to fail" and not (out / "child").exists()
+    assert sorted(each.name for each in out.iterdir()) == ["bad", "good", "last"]
+    assert {json.loads((out / name / "batch.json").read_text())["worker"] for name in ("good", "bad")} == {"0", "1"}
+
+    again, looks = batch_of(project, steps, scheduler=cluster.scheduler_address), []  # in the file, now
+    outcomes = run_batch(read_batch(again, project), project, show=looks.append)
+    assert [each.state for each in outcomes] == ["skipped", "failed", "blocked", "skipped"]
+    assert looks[0].keys() == {"good", "bad", "child", "last"} and looks[0]["last"] == ("waiting", "")
+    assert {look["bad"][0] for look in looks} == {"waiting", "running", "failed"}
+    assert {look["bad"][1] for look in looks} <= {"", "0", "1"} and looks[-1]["child"] == ("blocked", "")
+
+
+def test_an_address_that_nobody_answers(project, capsys):
+    path = batch_of(project, [{"name": "a"}])
+    for address, why in (("tcp://127.0.0.1:1", "Connection refused"), ("nowhere", "missing port")):
+        assert main(["batch", str(path), "--scheduler", address]) == 2
+        said = capsys.readouterr().err
+        assert f"scheduler: '{address}': nobody answers there" in said and why in said and "`dask scheduler`" in said
+    assert not (project / "outputs").exists()
+
+
+def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights(
+    root, motion_table, tmp_path, cluster, begun
+):
+    steps = [
+        {"name": name, "notebook": "02_train", "set": TINY | {"table": str(motion_table), "epochs": 8}}
+        for name in ("broken", "whole")
+    ]
+    path = tmp_path / "b.yaml"
+    path.write_text(json.dumps({"run_dir": str(tmp_path / "out"), "steps": steps}))
+    said, out = tmp_path / "said.txt", tmp_path / "out"
+    command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
+    batch = begun(command, said, cwd=root)
+    wait_for(lambda: "epoch   2 of 8" in log_of(out / "broken") or batch.poll() is not None, said)
+    family = worker_of(cluster, out / "broken"), status(out / "broken")
+    os.kill(family[0].pid, signal.SIGKILL)
+    assert family[1]["state"] == "running" and "epoch   8" not in log_of(out / "broken")
+    wait_for(lambda: batch.poll() is not None, said)
+    words = said.read_text()
+    assert batch.returncode == 0, words
+    assert words.count("] broken: 02_train on ") == 2 and words.count("] whole: 02_train on ") == 1
+    assert "epoch   1 of 8" not in log_of(out / "broken") and "epoch   8 of 8" in log_of(out / "broken")
+    assert_same_weights(weights(out / "broken"), weights(out / "whole"))
+    assert len((out / "broken" / "metrics.csv").read_text().splitlines()) == 9
+    assert not [each for each in at_work(out) if each.pid != os.getpid()]
+
+
+def test_a_batch_that_is_killed_or_interrupted_leaves_nothing_running(project, cluster, begun):
+    path = batch_of(project, [{"name": name, "set": {"runs": ["sleep"]}} for name in ("a", "b", "c")])
+    out = project / "outputs" / "b"
+    command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        said = project / f"{number}.txt"
+        batch = begun(command, said, cwd=project)
+        asleep = wait_for(lambda: [name for name in "abc" if "sleeping" in log_of(out / name)][1:], said)
+        batch.send_signal(number)
+        assert batch.wait(PATIENCE_S) == (130 if number == signal.SIGTERM else -9), said.read_text()
+        if number == signal.SIGTERM:
+            assert not at_work(out) and said.read_text().endswith("the same command goes on from here\n")
+        wait_for(lambda: not at_work(out), said)
+        wait_for(lambda: not cluster.scheduler.tasks)
+        for name in asleep:
+            assert status(out / name) | {"state": "failed", "why": "interrupted"} == status(out / name)
+            (out / name / "log.txt").unlink()
+    assert len(cluster.scheduler.workers) == 2
+
+
+def test_a_worker_that_does_not_see_what_runs_read(project, motion_table, cluster, worker, begun, capsys):
+    hidden = motion_table.parent
+    before = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh"]
+    if subprocess.run([*before, "true"], capture_output=True).returncode:
+        pytest.skip("a worker that sees something else needs the right to mount")
+    notebook = nbformat.read(project / "notebooks" / "06_compare.ipynb", 4)
+    notebook.cells.insert(2, nbformat.v4.new_code_cell(WAITS))
+    nbformat.write(notebook, project / "notebooks" / "06_compare.ipynb")
+    steps = [{"name": name, "set": {"runs": ["wait"], "ground_truth": str(motion_table)}} for name in ("a", "b", "c")]
+    path, said, out = batch_of(project, steps), project / "said.txt", project / "outputs" / "b"
+    command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
+    batch = begun(command, said, cwd=project)
+    wait_for(lambda: said.read_text().count(" on ") == 2, said)
+    worker("blind", before=before)  # joins late, and is given the run that waits
+    wait_for(lambda: "no run goes there" in said.read_text(), said)
+    assert f"does not see {motion_table}" in said.read_text()
+    (project / "go").touch()
+    assert batch.wait(PATIENCE_S) == 0, said.read_text()
+    assert {json.loads((out / name / "batch.json").read_text())["worker"] for name in "abc"} == {"0", "1"}
+
+    assert main(["batch", str(path), "--force", "--scheduler", cluster.scheduler_address]) == 2
+    words = capsys.readouterr().err
+    assert "nothing was started" in words and "worker blind (tcp://" in words and words.count("worker ") == 1
+    assert f"does not see {motion_table}" in words and "Mount the shared folder at the same place" in words
+    assert sorted(each.name for each in out.iterdir()) == ["a", "b", "c"]  # nothing was moved aside
+
+
+def test_each_run_has_gpus_of_its_own(project, motion_table, cluster, worker, capsys):
+    cells = [nbformat.v4.new_code_cell(each) for each in (TrainParams.cell(), GPU_NOTEBOOK)]
+    cells[0].metadata["tags"] = ["parameters"]
+    old = nbformat.read(project / "notebooks" / "06_compare.ipynb", 4)
+    new = nbformat.v4.new_notebook(cells=cells, metadata=old.metadata)
+    nbformat.write(new, project / "notebooks" / "02_train.ipynb")
+    worker("two", "--resources", "gpu=2", "--nthreads", "2", CUDA_VISIBLE_DEVICES="4,5")
+    worker("one", "--resources", "gpu=1", CUDA_VISIBLE_DEVICES="7")
+    asks = {"a": {}, "b": {}, "c": {}, "both": {"devices": 2}, "none": {"device": "cpu"}}
+
+    def batch(**asks):
+        steps = [{"name": name, "set": {"table": str(motion_table), **each}} for name, each in asks.items()]
+        path = batch_of(project, [step | {"notebook": "02_train"} for step in steps])
+        return main(["batch", str(path), "--scheduler", cluster.scheduler_address])
+
+    assert batch(good={}, many={"devices": 3}, other={"device": "cuda:1"}) == 2
+    words = capsys.readouterr().err
+    assert "many: devices: 3: no worker has more than 2 GPUs" in words and "other: device: cuda:1: its GPUs" in words
+    assert not list((project / "outputs" / "b").glob("*"))
+    assert batch(**asks) == 0
+    facts = {name: json.loads((project / "outputs" / "b" / name / "facts.json").read_text()) for name in asks}
+    taken = {name: set(filter(None, each["gpus"].split(","))) for name, each in facts.items()}
+    assert [len(taken[name]) for name in asks] == [1, 1, 1, 2, 0] and taken["both"] == {"4", "5"}
+    assert set.union(*taken.values()) == {"4", "5", "7"}
+    for one in facts:
+        for other in facts.keys() - {one}:
+            if facts[one]["begin"] < facts[other]["end"] and facts[other]["begin"] < facts[one]["end"]:
+                assert not taken[one] & taken[other], facts
+    double = worker("double", "--resources", "gpu=1", CUDA_VISIBLE_DEVICES="7")
+    assert batch(more={}) == 2
+    words = capsys.readouterr().err
+    assert "both hand out GPU 7: start each with its own CUDA_VISIBLE_DEVICES" in words
+    double.kill()
