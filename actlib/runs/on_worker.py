@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dask.system import CPU_COUNT
-from distributed import Status, Worker, get_worker
+from distributed import Reschedule, Status, Worker, get_worker
 
 from actlib.runs.seen import unseen
 from actlib.runs.supervise import POLL_S, Outcome, Supervisor, Task
@@ -111,7 +111,7 @@ def supervise(task: Task, batch: str, seen: str, gpus: int) -> Outcome | Blind:
     and lines about it. `seen`: the file of what a worker must see."""
     worker, unwanted = get_worker(), _unwanted(get_worker())
     if seen not in _seen:
-        _seen[seen] = unseen(seen)
+        _seen[seen] = unseen(seen, late=True)
     if _seen[seen]:
         return Blind(worker.address, _seen[seen])
     tell = partial(_tell, worker, batch, task.run.name)
@@ -122,7 +122,10 @@ def supervise(task: Task, batch: str, seen: str, gpus: int) -> Outcome | Blind:
         outcome = each.begin()
         while outcome is None:
             time.sleep(POLL_S)
-            outcome = each.interrupt() if unwanted() else each.look_at()
+            if unwanted():
+                each.interrupt()
+                raise Reschedule  # if somebody does want it, another worker goes on
+            outcome = each.look_at()
         return outcome
 
 

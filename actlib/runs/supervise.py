@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from actlib import locks
+from actlib import lifeline, locks
 from actlib.files import FULL, DiskFull, free_bytes, write_json, write_text
 from actlib.locks import TOKEN, Lock
 from actlib.runs.batch import Run
@@ -142,6 +142,7 @@ class Supervisor:
         if self.fork is not None:
             process = self.fork(arguments, log=log, cwd=root, environment=environment, folder=self._lock.folder)
             return process.pid, lambda: process.exitcode
+        environment[lifeline.PARENT] = str(os.getpid())
         with open(log, "ab") as said:
             process = subprocess.Popen(
                 [sys.executable, "-m", "actlib.runs.papermill_sooner", *arguments],
