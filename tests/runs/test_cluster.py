@@ -20,7 +20,7 @@ from actlib.runs.batch import read_batch
 from actlib.runs.execute import run_batch
 
 pytest.importorskip("distributed")
-from dask.system import CPU_COUNT  # noqa: E402
+from dask.system import CPU_COUNT
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 600
