@@ -95,7 +95,8 @@ class Cluster:
                     "workers have more threads than GPUs: a run may wait for a GPU while another worker has one; "
                     "start each with as many threads (`--nthreads`) as GPUs"
                 )
-        self.say(f"{batch.scheduler}: {words}; dashboard {client.dashboard_link}")
+        self.dashboard = client.dashboard_link or ""
+        self.say(f"{batch.scheduler}: {words}; dashboard {self.dashboard}")
 
     def begin(self, task: Task) -> Outcome | None:
         """Hand a run to Dask; what became of it where there is no worker that could execute it."""

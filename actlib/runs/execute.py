@@ -5,6 +5,7 @@ there (see `cluster`).
 """
 
 import os
+import secrets
 import signal
 import sys
 import time
@@ -123,7 +124,8 @@ class _Executor:
     def __init__(self, batch: Batch, root: Path, force: bool, show: Show | None):
         prints = batch.fingerprints(root)
         self.batch, self.root, self.shown_to = batch, root, show
-        self.tasks = {run.name: Task(run, root, str(batch.path), prints[run.name], force) for run in batch.runs}
+        forced = secrets.token_hex(8) if force else ""
+        self.tasks = {run.name: Task(run, root, str(batch.path), prints[run.name], forced) for run in batch.runs}
         self.line, self.began, self.place = StatusLine(), time.monotonic(), None
         self.outcomes: dict[str, Outcome] = {}
         self.active: dict[str, tuple[Progress, str]] = {}  # of the runs at work, and where each is

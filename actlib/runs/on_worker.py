@@ -21,8 +21,9 @@ from actlib.runs.supervise import POLL_S, Outcome, Supervisor, Task
 
 GPU = "gpu"  # the resource that workers declare
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# A run that goes on here after another worker died finds its folder locked until that one's processes have noticed.
-WAIT_S = 60.0
+# A run that goes on here after another worker died finds its folder locked until that one's processes have noticed, or
+# its machine is taken for dead (see `locks`).
+WAIT_S = 120.0
 
 
 @dataclass
@@ -87,7 +88,11 @@ class _AtWork:
     @contextmanager
     def alone(self, folder: str, batch: str) -> Iterator[None]:
         with self.changed:
-            self.changed.wait_for(lambda: folder not in self.batches)
+            if not self.changed.wait_for(lambda: folder not in self.batches, WAIT_S):
+                raise RuntimeError(
+                    f"{folder}: another batch has been at work in this folder on the same worker. Wait for it, stop "
+                    "it, or use another folder"
+                )
             self.batches[folder] = batch
         try:
             yield
@@ -114,19 +119,28 @@ def supervise(task: Task, batch: str, seen: str, gpus: int) -> Outcome | Blind:
         _seen[seen] = unseen(seen, late=True)
     if _seen[seen]:
         return Blind(worker.address, _seen[seen])
+    try:
+        with _at_work.alone(str(task.folder.folder), batch), _free.taken(gpus, worker) as taken:
+            return _supervised(task, batch, worker, unwanted, _environment(worker, taken))
+    except RuntimeError as error:
+        return Outcome(task.run, "failed", why=str(error))
+
+
+def _supervised(task: Task, batch: str, worker: Worker, unwanted: Callable[[], bool], environment: dict) -> Outcome:
+    """What becomes of a run. Raises Reschedule where it was stopped: if somebody wants it, another worker goes on."""
+    if unwanted():
+        raise Reschedule
     tell = partial(_tell, worker, batch, task.run.name)
-    with _at_work.alone(str(task.folder.folder), batch), _free.taken(gpus, worker) as taken:
-        tell("begun", where(worker))
-        environment = _environment(worker, taken)
-        each = Supervisor(task, partial(tell, "line"), environment, where=where(worker), wait=WAIT_S)
-        outcome = each.begin()
-        while outcome is None:
-            time.sleep(POLL_S)
-            if unwanted():
-                each.interrupt()
-                raise Reschedule  # if somebody does want it, another worker goes on
-            outcome = each.look_at()
-        return outcome
+    tell("begun", where(worker))
+    each = Supervisor(task, partial(tell, "line"), environment, where=where(worker), wait=WAIT_S)
+    outcome = each.begin()
+    while outcome is None:
+        time.sleep(POLL_S)
+        if unwanted():
+            each.interrupt()
+            raise Reschedule
+        outcome = each.look_at()
+    return outcome
 
 
 def _tell(worker: Worker, topic: str, name: str, kind: str, words: str) -> None:

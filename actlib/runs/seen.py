@@ -80,7 +80,6 @@ def _with_videos(table: Path) -> tuple[str, ...]:
     return (str(table), *(str(table.parent / each) for each in some))
 
 
-@cache
 def _package_digest() -> str:
     """What tells this package's code from another's."""
     content = hashlib.sha256()

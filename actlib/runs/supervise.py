@@ -18,7 +18,7 @@ import psutil
 
 from actlib import lifeline, locks
 from actlib.files import FULL, DiskFull, free_bytes, write_json, write_text
-from actlib.locks import TOKEN, Lock
+from actlib.locks import TOKEN
 from actlib.runs.batch import Run
 from actlib.runs.folder import RunFolder
 from actlib.runs.ours import clear, require_ours
@@ -41,13 +41,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Task:
-    """A run of the batch file `batch` in the project's folder `root`. `force` repeats it where it is done already."""
+    """A run of the batch file `batch` in the project's folder `root`.
+
+    `force`, if given, repeats it where it is done already: what tells this execution of the batch from others, since a
+    run that a dying worker left is not to be repeated, but to go on.
+    """
 
     run: Run
     root: Path
     batch: str
     fingerprint: str
-    force: bool = False
+    force: str = ""
 
     @property
     def folder(self) -> RunFolder:
@@ -55,9 +59,12 @@ class Task:
 
     def is_done(self) -> bool:
         """Whether it was done before, with the same parameters, notebook and inputs."""
-        folder = self.folder
-        same = folder.read("batch.json").get("fingerprint") == self.fingerprint
-        return same and not self.force and folder.is_done()
+        return self.is_begun() and self.folder.is_done()
+
+    def is_begun(self) -> bool:
+        """Whether what its folder holds is of this run, whole or in part, and may be kept."""
+        told = self.folder.read("batch.json")
+        return told.get("fingerprint") == self.fingerprint and self.force in ("", told.get("forced"))
 
 
 @dataclass
@@ -83,14 +90,14 @@ class Supervisor:
         self._folder = folder = self.task.folder
         try:
             require_ours(folder.folder)
-            self._lock = self._take()
+            self._lock = locks.take(folder.folder, self.wait, ends=False)
             if self.task.is_done():  # by who held the lock just now
                 self._lock.release()
                 return Outcome(self.task.run, "skipped")
             if aside := self._clear():
                 self.tell(f"the earlier results of {folder.folder.name} are now in {aside.name}")
                 self._lock.release()  # it went with them
-                self._lock = locks.take(folder.folder)
+                self._lock = locks.take(folder.folder, ends=False)
             self._pid, self._poll = self._start(self._write())
         except (OSError, RuntimeError) as error:
             if self._lock:
@@ -98,21 +105,11 @@ class Supervisor:
             return Outcome(self.task.run, "failed", why=str(error))
         return None
 
-    def _take(self) -> Lock:
-        end = time.monotonic() + self.wait
-        while True:
-            try:
-                return locks.take(self._folder.folder)
-            except locks.Locked:
-                if time.monotonic() >= end:
-                    raise
-            time.sleep(POLL_S)
-
     def _clear(self) -> Path | None:
         """Put aside what another set of parameters left in the folder (with `force` anything); what this one left when
         it was stopped stays, to be continued. Returns where the former is now."""
         folder = self._folder
-        if self.task.force or folder.read("batch.json").get("fingerprint") != self.task.fingerprint:
+        if not self.task.is_begun():
             return clear(folder.folder)
         folder.remove_temporaries()
         for name in ("result.json", "notebook.ipynb"):
@@ -123,7 +120,8 @@ class Supervisor:
         """Write what the run folder holds from the start. Returns papermill's arguments."""
         task, folder, run = self.task, self._folder, self.task.run
         told = {"batch": task.batch, "step": run.step, "fingerprint": task.fingerprint}
-        write_json(folder.path("batch.json"), told | ({"worker": self.where} if self.where else {}))
+        more = {"worker": self.where, "forced": task.force}
+        write_json(folder.path("batch.json"), told | {name: value for name, value in more.items() if value})
         folder.set_status("queued")
         parameters = write_text(folder.path("params.yaml"), run.params.as_yaml())
         folder.path("log.txt").write_bytes(b"")
@@ -152,7 +150,12 @@ class Supervisor:
         return process.pid, process.poll
 
     def look_at(self) -> Outcome | None:
-        """Read on in the run's log; what became of it once its process has ended, else None."""
+        """Read on in the run's log; what became of it once its process has ended, or another machine has taken its
+        folder over, else None."""
+        if self._lock.lost:
+            stop(self._pid)
+            self._lock.release()
+            return Outcome(self.task.run, "failed", time.monotonic() - self._began, self._lock.lost)
         code = self._poll()
         said = b""
         with contextlib.suppress(OSError), open(self._folder.path("log.txt"), "rb") as log:
