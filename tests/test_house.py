@@ -20,6 +20,7 @@ MAY_KNOW = {
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
+    "batch_progress": set(),
     "downloads": set(),
     "files": set(),
     "heartbeat": set(),
@@ -28,11 +29,15 @@ MAY_KNOW = {
     "messages": set(),
     "notebook_errors": set(),
     "progress": set(),
+    "run_progress": set(),
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "weights_commands"},
+    "__main__": {"params", "runs", "weights_commands", "analysis"},  # of analysis what a batch's report takes, below
     "__init__": {"models"},
 }
-EVERYBODY = {"downloads", "files", "lifeline", "locks", "messages", "notebook_errors", "progress"}
+EVERYBODY = {
+    "batch_progress", "downloads", "files", "lifeline", "locks", "messages", "notebook_errors", "progress",
+    "run_progress",
+}  # fmt: skip
 
 
 def imports_of(root) -> dict[str, set[str]]:

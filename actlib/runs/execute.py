@@ -13,24 +13,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
 import psutil
 
 from actlib import locks
 from actlib.files import FULL, DiskFull, free_bytes, write_json, write_text
 from actlib.locks import TOKEN, Lock
+from actlib.run_progress import BLOCKED, in_words
 from actlib.runs.batch import Batch, Run
-from actlib.runs.folder import RunFolder, in_words
+from actlib.runs.folder import RunFolder
+from actlib.runs.live_table import LiveTable
 from actlib.runs.ours import clear, require_ours
-from actlib.runs.status_line import Progress, StatusLine, describe, time_left
 
 STOP_S = 5.0  # how long a process may take to end by itself once it is told to
 POLL_S = 0.2  # how often the processes and their logs are looked at
 ECHO = "epoch "  # lines of a notebook that are printed too, where no line moves; log.txt has them all
 PAPERMILL_DEAD_KERNEL = 138
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_BLOCKED = "needs a run that failed"
 
 
 @dataclass
@@ -70,12 +69,12 @@ def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = Fal
                     continue
                 waiting.remove(run)
                 number = len(outcomes) + len(running) + 1
-                begun = executor.begin(run, number) if state == "ready" else Outcome(run, state, why=_BLOCKED)
+                begun = executor.begin(run, number) if state == "ready" else Outcome(run, state, why=BLOCKED)
                 if isinstance(begun, _Running):
                     running.append(begun)
                 else:
                     outcomes[run.name] = states.note(executor.tell(begun))
-            executor.show(outcomes, running)
+            executor.line.show(executor.states(outcomes, running))
             if running:
                 time.sleep(POLL_S)
             for each in list(running):
@@ -85,7 +84,7 @@ def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = Fal
     finally:
         for each in running:
             executor.interrupt(each)
-        executor.line.show("")
+        executor.line.close(executor.states(outcomes, running))
         for number, handler in previous.items():
             signal.signal(number, handler)
     return [outcomes[run.name] for run in batch.runs]
@@ -125,7 +124,7 @@ class _Running:
     lock: Lock
     pid: int
     poll: Callable[[], int | None]
-    progress: Progress
+    begin: float
     read: int = 0
 
 
@@ -135,12 +134,8 @@ class _Executor:
     def __init__(self, batch: Batch, root: Path, force: bool):
         self.batch, self.root, self.force = batch, root, force
         self.fingerprints = batch.fingerprints(root)
-        self.line, self.began = StatusLine(), time.monotonic()
+        self.line = LiveTable(batch, root)
         self.fork: Callable | None = None
-        # How long each took the last time, read before anything is put aside, and what its notebook takes now.
-        self.last_time = {run.name: self.folder(run).read("batch.json").get("seconds") for run in batch.runs}
-        self.this_time: dict[str, list[float]] = {}
-        self.next_show = 0.0
 
     def folder(self, run: Run) -> RunFolder:
         return RunFolder(self.root / run.folder)
@@ -165,19 +160,11 @@ class _Executor:
         except Exception as error:
             self.line.say(f"each run starts its own processes, which takes longer: {type(error).__name__}: {error}")
 
-    def expected(self, run: Run) -> float | None:
-        """Seconds that a run takes: as the last time, else as others of its notebook took just now; None if unknown."""
-        others = self.this_time.get(run.notebook)
-        return self.last_time[run.name] or (mean(others) if others else None)
-
-    def show(self, outcomes: dict[str, Outcome], running: list[_Running]) -> None:
-        """Bring the line that moves up to date; of thousands of runs less often, since that takes time."""
-        begin = time.monotonic()
-        if self.line.moves and running and begin >= self.next_show:
-            active = {each.run.name: each.progress for each in running}
-            left = time_left(self.batch, set(outcomes), active, self.expected)
-            self.line.show(describe(self.batch, set(outcomes), active, self.began, left))
-            self.next_show = begin + 20 * (time.monotonic() - begin)
+    def states(self, outcomes: dict[str, Outcome], running: list[_Running]) -> dict[str, tuple[str, str]]:
+        """The state of each run that does not wait any more, for the table; all of them run here."""
+        return {name: (each.state, "") for name, each in outcomes.items()} | {
+            each.run.name: ("running", "") for each in running
+        }
 
     def tell(self, outcome: Outcome) -> Outcome:
         """Print what became of a run, with its headline numbers or the reason of its failure."""
@@ -233,7 +220,7 @@ class _Executor:
         log = folder.path("log.txt")
         log.write_bytes(b"")
         pid, poll = self._start(arguments, log, lock)
-        return _Running(run, folder, lock, pid, poll, Progress(self.expected(run)))
+        return _Running(run, folder, lock, pid, poll, time.monotonic())
 
     def _start(self, arguments: list[str], log: Path, lock: Lock) -> tuple[int, Callable[[], int | None]]:
         """Papermill's process, which keeps the run folder locked even where this one is killed, and what asks for its
@@ -263,13 +250,12 @@ class _Executor:
         whole = said[: said.rfind(b"\n") + 1]
         each.read += len(whole)
         for line in whole.decode(errors="replace").splitlines():
-            each.progress.note(line)
             if line.startswith(ECHO) and not self.line.moves:
                 self.line.say(f"    {each.run.name}: {line.rstrip()}")
         return None if code is None else self._end(each, _why_failed(each.folder, code))
 
     def _end(self, each: _Running, why: str) -> Outcome:
-        partial, seconds = each.folder.path("notebook.running.ipynb"), each.progress.seconds
+        partial, seconds = each.folder.path("notebook.running.ipynb"), time.monotonic() - each.begin
         try:
             if partial.exists():
                 partial.replace(each.folder.path("notebook.ipynb"))
@@ -278,7 +264,6 @@ class _Executor:
             else:
                 told = each.folder.read("batch.json") | {"seconds": round(seconds, 1)}
                 write_json(each.folder.path("batch.json"), told)
-                self.this_time.setdefault(each.run.notebook, []).append(seconds)
         except OSError as error:
             why = why or str(error)
         finally:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from actlib.analysis.results.runs import ACCURACIES, read_runs, run_folders
+from actlib.analysis.results.runs import read_runs, run_folders
 from actlib.files import read_mapping
+from actlib.run_progress import ACCURACIES
 
 PAGES = ("notebook.ipynb", "params.yaml")  # what a click on a run opens: a batch leaves its notebook, a person none
 
