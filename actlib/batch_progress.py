@@ -66,8 +66,8 @@ class BatchProgress:
         self.write()
 
     def _settle(self) -> None:
-        over = {name: Told("stopped") for name, each in self.runs.items() if each.state in ("queued", "running")}
-        self.runs |= over
+        at_work = {name: each for name, each in self.runs.items() if each.state in ("queued", "running")}
+        self.runs |= {name: Told("stopped", each.where) for name, each in at_work.items()}
         whole = all(each.state in ENDED and each.state != "stopped" for each in self.runs.values())
         self.state = "done" if whole else "stopped"
 

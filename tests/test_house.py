@@ -31,7 +31,7 @@ MAY_KNOW = {
     "progress": set(),
     "run_progress": set(),
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "weights_commands", "analysis"},  # of analysis what a batch's report takes, below
+    "__main__": {"params", "runs", "weights_commands", "analysis"},  # of analysis the report after a batch, see below
     "__init__": {"models"},
 }
 EVERYBODY = {
@@ -69,6 +69,8 @@ def test_nobody_knows_more_than_they_should(root):
         assert not beyond, f"{module} imports {beyond}"
         if room(module) == "loops":
             assert {each for each in used if room(each) == "analysis"} <= {"actlib.analysis.results.scores"}, module
+        if room(module) == "__main__":
+            assert {each for each in used if room(each) == "analysis"} == {"actlib.analysis.batch_report"}, module
 
 
 def test_there_is_no_circle_of_imports(root):

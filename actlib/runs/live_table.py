@@ -82,6 +82,8 @@ class LiveTable:
         for run in self.batch.runs:
             state, where = states.get(run.name, ("waiting", ""))
             before = runs[run.name]
+            if state in ENDED:
+                where = where or before.where
             if (state, where) == (before.state, before.where):
                 continue
             since = now if state == "running" else None
@@ -178,9 +180,7 @@ def _width(text: str) -> int:
     """Columns of a terminal: two for what East Asian writing has wide, none for marks above letters."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text
-    )
+    return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 
 def _seconds(folder: Path) -> float | None:
@@ -189,5 +189,3 @@ def _seconds(folder: Path) -> float | None:
     except (OSError, ValueError):
         return None
     return seconds if isinstance(seconds, int | float) else None
-
-

@@ -1,6 +1,7 @@
 """Any set of run folders as one table: a row a run, its headline numbers, and what they were measured on."""
 
 import glob
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -78,7 +79,7 @@ def _surveyed(folder: Path) -> dict:
     measure = next((name for name in ACCURACIES if name in row), "")
     of = f"{row['videos']:,} of {row['expected']:,}" if measure and row["videos"] and row["expected"] else ""
     guessed = {
-        "kind": next((kind for name, kind in _KINDS.items() if name in told), ""),
+        "kind": guess_kind(told),
         "model": told.get("model", ""),
         "dataset": Path(told["table"]).parent.name if told.get("table") else "",
     }
@@ -90,6 +91,11 @@ def _surveyed(folder: Path) -> dict:
         "why": str(status.get("why", "")),
         **{name: row.get(name) or value for name, value in guessed.items()},
     }
+
+
+def guess_kind(parameters: Iterable[str]) -> str:
+    """The kind of a run that has not told it yet, by the names of its parameters; empty where they do not tell."""
+    return next((kind for name, kind in _KINDS.items() if name in parameters), "")
 
 
 def read_parameters(folder: str | Path) -> dict[str, str]:
