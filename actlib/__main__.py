@@ -10,7 +10,7 @@ from pathlib import Path
 from actlib.files import project_root
 from actlib.params import NOTEBOOKS, ParamsError, load_yaml, notebook_of
 from actlib.runs.batch import read_batch
-from actlib.runs.execute import run_batch, summary
+from actlib.runs.execute import Outcome, run_batch, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,12 +90,28 @@ def _with_weights(name: str) -> Callable[[argparse.Namespace], int]:
 def _batch(options: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's import would start threads, which no fork takes along
     root = project_root()
-    batch = read_batch(options.file, root)
+    batch, outcomes = read_batch(options.file, root), []
     if options.scheduler is not None:
         batch = replace(batch, scheduler=options.scheduler)
-    outcomes = run_batch(batch, root, force=options.force, fork=not options.cold)
-    print("\n" + summary(outcomes))
+    try:
+        outcomes = run_batch(batch, root, force=options.force, fork=not options.cold)
+        print("\n" + summary(outcomes))
+    finally:  # also of what was interrupted
+        _report((root / batch.runs[0].folder).parent, outcomes)
     return int(any(each.state in ("failed", "blocked") for each in outcomes))
+
+
+def _report(folder: Path, outcomes: list[Outcome]) -> None:
+    """Write batch_report.html in the batch's folder and say where; why not, where that cannot be."""
+    if not folder.is_dir():  # nothing has begun
+        return
+    try:
+        from actlib.analysis.batch_report import write_report  # with pandas, which may wait until all has run
+
+        told = {each.run.name: (each.state, each.seconds, each.why) for each in outcomes}
+        print(f"report: {write_report(folder, told)}")
+    except (Exception, KeyboardInterrupt) as error:  # what has run has run
+        print(f"no report: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ MAY_KNOW = {
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
+    "batch_progress": set(),
     "downloads": set(),
     "files": set(),
     "heartbeat": set(),
@@ -28,11 +29,15 @@ MAY_KNOW = {
     "messages": set(),
     "notebook_errors": set(),
     "progress": set(),
+    "run_progress": set(),
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "weights_commands"},
+    "__main__": {"params", "runs", "weights_commands", "analysis"},  # of analysis the report after a batch, see below
     "__init__": {"models"},
 }
-EVERYBODY = {"downloads", "files", "lifeline", "locks", "messages", "notebook_errors", "progress"}
+EVERYBODY = {
+    "batch_progress", "downloads", "files", "lifeline", "locks", "messages", "notebook_errors", "progress",
+    "run_progress",
+}  # fmt: skip
 
 
 def imports_of(root) -> dict[str, set[str]]:
@@ -64,6 +69,8 @@ def test_nobody_knows_more_than_they_should(root):
         assert not beyond, f"{module} imports {beyond}"
         if room(module) == "loops":
             assert {each for each in used if room(each) == "analysis"} <= {"actlib.analysis.results.scores"}, module
+        if room(module) == "__main__":
+            assert {each for each in used if room(each) == "analysis"} == {"actlib.analysis.batch_report"}, module
 
 
 def test_there_is_no_circle_of_imports(root):

@@ -32,6 +32,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
+from actlib.batch_progress import named_folder
 from actlib.files import digest
 from actlib.messages import listed, problems_in_words, shorter, shown
 from actlib.params import NOTEBOOKS, Params, ParamsError, load_yaml
@@ -95,7 +96,7 @@ def read_batch(path: str | Path, root: Path) -> Batch:
     """
     path = Path(path)
     file = _File.build(load_yaml(path), path)
-    base, problems = file.run_dir or f"outputs/{path.stem}", []
+    base, problems = named_folder(path, file.run_dir), []
     batch = Batch(path, file.workers, scheduler=file.scheduler)
     folders: dict[str, str | None] = {}  # step -> its run folder; None where a grid gives it several
     for number, step in enumerate(file.steps, start=1):

@@ -190,6 +190,8 @@ class Cluster:
     def _close(self) -> None:
         if self.seen is not None:
             self.seen.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.seen.parent.rmdir()  # where nothing began
         with contextlib.suppress(OSError, RuntimeError):
             self.client.close(timeout=STOP_S)
 

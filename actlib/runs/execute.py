@@ -12,34 +12,29 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 
+from actlib.run_progress import BLOCKED, in_words
 from actlib.runs.batch import Batch, Run
-from actlib.runs.folder import RunFolder, in_words
-from actlib.runs.status_line import Progress, StatusLine, describe, time_left
+from actlib.runs.folder import RunFolder
+from actlib.runs.live_table import LiveTable
 from actlib.runs.supervise import EPOCH_LINE, POLL_S, Outcome, Supervisor, Task
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-_BLOCKED = "needs a run that failed"
-Show = Callable[[dict[str, tuple[str, str]]], object]  # by run its state, and the worker where it is at work
 
 
-def run_batch(
-    batch: Batch, root: Path, *, force: bool = False, fork: bool = False, show: Show | None = None
-) -> list[Outcome]:
+def run_batch(batch: Batch, root: Path, *, force: bool = False, fork: bool = False) -> list[Outcome]:
     """Execute the runs of `batch`, each as soon as what it builds on is finished: on this machine `batch.workers` at a
     time, or as tasks of the Dask scheduler at `batch.scheduler`.
 
     `force` repeats what is done already, from the beginning. `fork`: import once and fork each run from here (see
     `warm`), which asks for a process that has computed nothing yet; where that cannot be, which is said, and without
-    `fork`, each run's processes start anew. `show` is called a few times a second with every run's state (waiting,
-    running, done, skipped, failed, blocked) and the worker where it runs, empty on this machine.
+    `fork`, each run's processes start anew.
 
     On KeyboardInterrupt, SIGTERM and SIGHUP (unless nohup silenced it) runs in progress are stopped, with all their
     processes, and noted as failed; the exception goes on to the caller. Raises RuntimeError where the cluster cannot
     execute them, before the first one starts.
     """
-    executor = _Executor(batch, root, force, show)
+    executor = _Executor(batch, root, force)
     previous = {number: signal.getsignal(number) for number in _ENDS}
     for number, handler in previous.items():
         if handler != signal.SIG_IGN:  # what nohup ignores stays ignored
@@ -121,18 +116,13 @@ class Here:
 class _Executor:
     """Executes the runs of `batch`, and tells how far they are."""
 
-    def __init__(self, batch: Batch, root: Path, force: bool, show: Show | None):
+    def __init__(self, batch: Batch, root: Path, force: bool):
         prints = batch.fingerprints(root)
-        self.batch, self.root, self.shown_to = batch, root, show
+        self.batch, self.root, self.line, self.place = batch, root, LiveTable(batch, root), None
         forced = secrets.token_hex(8) if force else ""
         self.tasks = {run.name: Task(run, root, str(batch.path), prints[run.name], forced) for run in batch.runs}
-        self.line, self.began, self.place = StatusLine(), time.monotonic(), None
         self.outcomes: dict[str, Outcome] = {}
-        self.active: dict[str, tuple[Progress, str]] = {}  # of the runs at work, and where each is
-        # How long each took the last time, read before anything is put aside, and what its notebook takes now.
-        self.last_time = {name: task.folder.read("batch.json").get("seconds") for name, task in self.tasks.items()}
-        self.this_time: dict[str, list[float]] = {}
-        self.next_show = 0.0
+        self.active: dict[str, str] = {}  # the runs at work, and where each is
 
     def find_place(self, fork: bool) -> None:
         """Where the runs will work."""
@@ -140,7 +130,8 @@ class _Executor:
             from actlib.runs.cluster import Cluster
 
             self.place = Cluster(self.batch, self.root, self.begun, self.heard, self.line.say)
-            self.batch = replace(self.batch, workers=self.place.workers)
+            self.line.batch = replace(self.batch, workers=self.place.workers)
+            self.line.dashboard = self.place.dashboard
             return
         self.place = Here(self.batch.workers, self.begun, self.heard)
         if fork:
@@ -171,13 +162,12 @@ class _Executor:
                 if (state := states.of(run)) == "waiting":
                     continue
                 waiting.remove(run)
-                outcome = self._begin(run) if state == "ready" else Outcome(run, "blocked", why=_BLOCKED)
+                outcome = self._begin(run) if state == "ready" else Outcome(run, "blocked", why=BLOCKED)
                 if outcome is not None:
                     states.note(self._tell(outcome))
-            self._show()
+            self.line.show(self._states())
             for outcome in place.look() if place.running else ():
                 states.note(self._tell(outcome))
-        self._show(last=True)
         return [self.outcomes[run.name] for run in self.batch.runs]
 
     def _begin(self, run: Run) -> Outcome | None:
@@ -185,56 +175,37 @@ class _Executor:
         return Outcome(run, "skipped") if task.is_done() else self.place.begin(task)
 
     def stop(self) -> None:
-        try:
-            if self.place is not None:
+        if self.place is not None:  # else nothing has begun
+            try:
                 self.place.stop()
-        finally:
-            self.line.show("")
+            finally:
+                self.line.close(self._states())
 
     def begun(self, run: Run, where: str) -> None:
         """Say that a run begins; on a cluster perhaps anew, on another worker."""
         number = len(self.outcomes) + len(self.active.keys() - {run.name}) + 1
         on = f" on {where}" if where else ""
         self.line.say(f"[{number}/{len(self.batch.runs)}] {run.name}: {run.notebook}{on} …")
-        self.active[run.name] = Progress(self._expected(run)), where
+        self.active[run.name] = where
 
     def heard(self, run: Run, line: str) -> None:
         """Take in a line about a run at work, of its log or of its supervisor."""
         if not line.startswith(EPOCH_LINE):
             self.line.say(f"    {line}")
-            return
-        if run.name in self.active:
-            self.active[run.name][0].note(line)
-        if not self.line.moves:
+        elif not self.line.moves:
             self.line.say(f"    {run.name}: {line}")
 
-    def _expected(self, run: Run) -> float | None:
-        """Seconds that a run takes: as the last time, else as others of its notebook took just now; None if unknown."""
-        others = self.this_time.get(run.notebook)
-        return self.last_time[run.name] or (mean(others) if others else None)
-
-    def _show(self, last: bool = False) -> None:
-        """Bring what moves up to date; of thousands of runs less often, since that takes time."""
-        begin = time.monotonic()
-        if begin < self.next_show and not last:
-            return
-        if self.shown_to is not None:
-            states = {name: (each.state, "") for name, each in self.outcomes.items()}
-            states |= {name: ("running", where) for name, (_, where) in self.active.items()}
-            self.shown_to({name: states.get(name, ("waiting", "")) for name in self.tasks})
-        if self.line.moves and self.active and not last:
-            active = {name: progress for name, (progress, _) in self.active.items()}
-            left = time_left(self.batch, set(self.outcomes), active, self._expected)
-            self.line.show(describe(self.batch, set(self.outcomes), active, self.began, left))
-        self.next_show = begin + 20 * (time.monotonic() - begin)
+    def _states(self) -> dict[str, tuple[str, str]]:
+        """The state of each run that does not wait any more, and the worker where it is at work, for the table."""
+        return {name: (each.state, "") for name, each in self.outcomes.items()} | {
+            name: ("running", where) for name, where in self.active.items()
+        }
 
     def _tell(self, outcome: Outcome) -> Outcome:
         """Note and print what became of a run, with its headline numbers or the reason of its failure."""
         run = outcome.run
         self.outcomes[run.name] = outcome
         self.active.pop(run.name, None)
-        if outcome.state == "done":
-            self.this_time.setdefault(run.notebook, []).append(outcome.seconds)
         numbers = RunFolder(self.root / run.folder).read("result.json").get("numbers", {})
         told = outcome.why or "; ".join(in_words(name, entry) for name, entry in numbers.items())
         took = f" in {outcome.seconds:.0f} s" if outcome.seconds else ""

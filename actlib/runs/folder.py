@@ -35,6 +35,7 @@ from actlib.messages import problems_in_words
 from actlib.notebook_errors import tell_in_words
 from actlib.params import Params, ParamsError
 from actlib.progress import progress
+from actlib.run_progress import in_words
 from actlib.runs.ours import require_free
 
 PACKAGES = ("torch", "torchvision", "decord", "av", "papermill", "numpy", "pandas")
@@ -48,13 +49,6 @@ def number(value: float, *, protocol: str = "", videos: int | None = None, expec
     """A headline number with what it was measured on; it is never written without."""
     entry = {"value": round(float(value), 4), "protocol": str(protocol), "videos": videos, "expected": expected}
     return {name: each for name, each in entry.items() if each not in ("", None)}
-
-
-def in_words(name: str, entry: dict) -> str:
-    """A headline number as it is shown: `video_top1 71.2 (10 clips × 3 crops @ 256, 18,434 of 19,796 videos)`."""
-    of = f"{entry['videos']:,} of {entry['expected']:,} videos" if "expected" in entry else ""
-    where = ", ".join(each for each in (entry.get("protocol", ""), of) if each)
-    return f"{name} {entry['value']:.4g}" + (f" ({where})" if where else "")
 
 
 class RunFolder:

@@ -25,11 +25,7 @@ from dask.system import CPU_COUNT
 pytestmark = pytest.mark.slow
 PATIENCE_S = 600
 
-WAITS = """
-while "wait" in p.runs and not os.path.exists("go"):
-    time.sleep(0.1)
-"""
-GPU_NOTEBOOK = """
+BODY = """
 import json, os, time
 from actlib.params import TrainParams
 from actlib.runs.folder import RunFolder
@@ -37,9 +33,11 @@ from actlib.runs.folder import RunFolder
 p = TrainParams.from_notebook(globals())
 run = RunFolder.start(p)
 begin = time.time()
-time.sleep(2)
-facts = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"], "begin": begin, "end": time.time()}
-run.path("facts.json").write_text(json.dumps(facts | {"threads": os.environ["OMP_NUM_THREADS"]}))
+time.sleep(1)
+while not os.path.exists("go"):
+    time.sleep(0.1)
+facts = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "begin": begin, "end": time.time()}
+run.path("facts.json").write_text(json.dumps(facts))
 run.finish(kind="test")
 """
 
@@ -55,6 +53,24 @@ def cluster():
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     return make_project(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def training(project, motion_table):
+    """Makes a batch of runs that train nothing: each waits until there is a file `go` in the project's folder."""
+    cells = [nbformat.v4.new_code_cell(each) for each in (TrainParams.cell(), BODY)]
+    cells[0].metadata["tags"] = ["parameters"]
+    other = nbformat.read(project / "notebooks" / "06_compare.ipynb", 4)
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=other.metadata)
+    nbformat.write(notebook, project / "notebooks" / "02_train.ipynb")
+
+    def batch(**asks):
+        common = {"table": str(motion_table)}
+        return batch_of(
+            project, [{"name": name, "notebook": "02_train", "set": common | each} for name, each in asks.items()]
+        )
+
+    return batch
 
 
 @pytest.fixture
@@ -83,7 +99,7 @@ def worker(begun, cluster, tmp_path):
         command += ["--no-nanny", "--no-dashboard", "--name", name, "--nthreads", "1", *options]
         said = tmp_path / f"{name}.txt"
         process = begun(command, said, env={**os.environ, **environment}, cwd=tmp_path)
-        wait_for(lambda: name in names(cluster), said)
+        wait_for(lambda: name in names(cluster), said, process)
         return process
 
     yield start
@@ -93,13 +109,14 @@ def names(cluster):
     return [each.name for each in cluster.scheduler.workers.values()]
 
 
-def wait_for(what, *files):
-    """What `what` returns as soon as that is true; the test fails with what `files` say if it takes too long."""
+def wait_for(what, said=None, process=None):
+    """Wait until `what` returns something true; the test fails with what the file `said` holds if that takes too long,
+    or if `process` ends before."""
     deadline = time.monotonic() + PATIENCE_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, "\n".join(each.read_text() for each in files if each.exists())
+    while not what():
+        there = time.monotonic() < deadline and (process is None or process.poll() is None)
+        assert there or what(), said and said.read_text()
         time.sleep(0.05)
-    return found
 
 
 def log_of(folder):
@@ -176,14 +193,14 @@ def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights
     path.write_text(json.dumps({"run_dir": str(out), "steps": [step]}))
     command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
     batch = begun(command, said, cwd=root)
-    wait_for(lambda: "epoch   1 of 4" in log_of(out / "broken") or batch.poll() is not None, said)
+    wait_for(lambda: "epoch   1 of 4" in log_of(out / "broken"), said, batch)
     worker_of(cluster, out / "broken").kill()
     before = status(out / "broken")["state"], log_of(out / "broken")
     wait_for(lambda: batch.poll() is not None, said)
     words, log = said.read_text(), log_of(out / "broken")
     assert batch.returncode == 0 and words.count("] broken: 02_train on ") == 2, words
     assert before[0] == "running" and "epoch   4" not in before[1]
-    assert "epoch   1 of 4" not in log and "epoch   4 of 4" in log
+    assert "goes on after epoch 1 of 4" in log and "epoch   4 of 4" in log
     assert len((out / "broken" / "metrics.csv").read_text().splitlines()) == 5
     assert not [each for each in at_work(out) if each.pid != os.getpid()]
 
@@ -204,7 +221,7 @@ def test_a_batch_that_is_killed_or_interrupted_leaves_nothing_running(project, c
         path = batch_of(project, [{"name": name, "set": {"runs": ["sleep"]}} for name in names])
         command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
         process = begun(command, said, cwd=project)
-        wait_for(lambda: len(asleep()) == min(2, len(names)), said)  # the third has no worker
+        wait_for(lambda: len(asleep()) == min(2, len(names)), said, process)  # the third has no worker
         return process
 
     killed = start("a", project / "killed.txt")
@@ -217,7 +234,7 @@ def test_a_batch_that_is_killed_or_interrupted_leaves_nothing_running(project, c
     ended = start("abc", said)
     ended.terminate()
     assert ended.wait(PATIENCE_S) == 130, said.read_text()
-    assert not at_work(out) and said.read_text().endswith("the same command goes on from here\n")
+    assert not at_work(out) and "interrupted; the same command goes on from here" in said.read_text()
     for each in asleep():
         assert status(each) | {"state": "failed", "why": "interrupted"} == status(each)
     assert not (out / "c").exists()
@@ -225,21 +242,16 @@ def test_a_batch_that_is_killed_or_interrupted_leaves_nothing_running(project, c
     assert len(cluster.scheduler.workers) == 2
 
 
-def test_a_worker_that_does_not_see_what_runs_read(project, motion_table, cluster, worker, begun, capsys):
-    hidden = motion_table.parent
-    before = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh"]
+def test_a_worker_that_does_not_see_what_runs_read(project, motion_table, training, cluster, worker, begun, capsys):
+    before = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {motion_table.parent} && exec "$@"', "sh"]
     if subprocess.run([*before, "true"], capture_output=True).returncode:
         pytest.skip("a worker that sees something else needs the right to mount")
-    notebook = nbformat.read(project / "notebooks" / "06_compare.ipynb", 4)
-    notebook.cells.insert(2, nbformat.v4.new_code_cell(WAITS))
-    nbformat.write(notebook, project / "notebooks" / "06_compare.ipynb")
-    steps = [{"name": name, "set": {"runs": ["wait"], "ground_truth": str(motion_table)}} for name in ("a", "b", "c")]
-    path, said, out = batch_of(project, steps), project / "said.txt", project / "outputs" / "b"
+    path, said, out = training(a={}, b={}, c={}), project / "said.txt", project / "outputs" / "b"
     command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
     batch = begun(command, said, cwd=project)
-    wait_for(lambda: said.read_text().count(" on ") == 2, said)
-    worker("blind", before=before)  # joins late, and is given the run that waits
-    wait_for(lambda: "no run goes there" in said.read_text(), said)
+    wait_for(lambda: said.read_text().count(": 02_train on ") == 2, said, batch)
+    blind = worker("blind", before=before)  # joins late, and is given the run that waits
+    wait_for(lambda: "no run goes there" in said.read_text(), said, batch)
     assert f"does not see {motion_table}" in said.read_text()
     (project / "go").touch()
     assert batch.wait(PATIENCE_S) == 0, said.read_text()
@@ -250,38 +262,32 @@ def test_a_worker_that_does_not_see_what_runs_read(project, motion_table, cluste
     assert "nothing was started" in words and "worker blind (tcp://" in words and words.count("worker ") == 1
     assert f"does not see {motion_table}" in words and "Mount the shared folder at the same place" in words
     assert sorted(each.name for each in out.iterdir() if each.is_dir()) == ["a", "b", "c"]  # nothing was moved aside
+    blind.kill()
+    wait_for(lambda: "blind" not in names(cluster))
 
 
-def test_each_run_has_gpus_of_its_own(project, motion_table, cluster, worker, capsys):
-    cells = [nbformat.v4.new_code_cell(each) for each in (TrainParams.cell(), GPU_NOTEBOOK)]
-    cells[0].metadata["tags"] = ["parameters"]
-    old = nbformat.read(project / "notebooks" / "06_compare.ipynb", 4)
-    new = nbformat.v4.new_notebook(cells=cells, metadata=old.metadata)
-    nbformat.write(new, project / "notebooks" / "02_train.ipynb")
+def test_each_run_has_gpus_of_its_own(project, training, cluster, worker, capsys):
     worker("two", "--resources", "gpu=2", "--nthreads", "2", CUDA_VISIBLE_DEVICES="4,5")
     worker("one", "--resources", "gpu=1", CUDA_VISIBLE_DEVICES="7")
-    asks = {"a": {}, "b": {}, "both": {"devices": 2}, "none": {"device": "cpu"}}
+    (project / "go").touch()
 
     def batch(**asks):
-        steps = [{"name": name, "set": {"table": str(motion_table), **each}} for name, each in asks.items()]
-        path = batch_of(project, [step | {"notebook": "02_train"} for step in steps])
-        return main(["batch", str(path), "--scheduler", cluster.scheduler_address])
+        return main(["batch", str(training(**asks)), "--scheduler", cluster.scheduler_address])
 
     assert batch(good={}, many={"devices": 3}, other={"device": "cuda:1"}) == 2
     words = capsys.readouterr().err
     assert "many: devices: 3: no worker has more than 2 GPUs" in words and "other: device: cuda:1: its GPUs" in words
-    assert not [each for each in (project / "outputs" / "b").iterdir() if each.is_dir()]
+    assert not (project / "outputs" / "b").exists()
+    asks = {"a": {}, "b": {}, "both": {"devices": 2}, "none": {"device": "cpu"}}
     assert batch(**asks) == 0
     facts = {name: json.loads((project / "outputs" / "b" / name / "facts.json").read_text()) for name in asks}
-    taken = {name: set(filter(None, each["gpus"].split(","))) for name, each in facts.items()}
+    taken = {name: set(filter(None, (each["gpus"] or "").split(","))) for name, each in facts.items()}
     assert [len(taken[name]) for name in asks] == [1, 1, 2, 0] and taken["both"] == {"4", "5"}
     assert taken["a"] | taken["b"] <= {"4", "5", "7"}
     for one in facts:
         for other in facts.keys() - {one}:
             if facts[one]["begin"] < facts[other]["end"] and facts[other]["begin"] < facts[one]["end"]:
                 assert not taken[one] & taken[other], facts
-    double = worker("double", "--resources", "gpu=1", CUDA_VISIBLE_DEVICES="7")
+    worker("double", "--resources", "gpu=1", CUDA_VISIBLE_DEVICES="7")
     assert batch(more={}) == 2
-    words = capsys.readouterr().err
-    assert "both hand out GPU 7: start each with its own CUDA_VISIBLE_DEVICES" in words
-    double.kill()
+    assert "both hand out GPU 7: start each with its own CUDA_VISIBLE_DEVICES" in capsys.readouterr().err

@@ -178,7 +178,7 @@ def test_folders_that_are_no_runs_are_never_moved(project):
         assert "no run folder (neither status.json nor batch.json is in it): nothing was moved" in outcomes[0].why
         assert "a file stands where the run folder belongs" in outcomes[1].why
         assert sorted(each.name for each in videos.iterdir()) == ["film.mp4"]
-        assert sorted(each.name for each in videos.parent.iterdir()) == ["file", "videos"]
+        assert sorted(each.name for each in videos.parent.iterdir()) == ["batch_progress.json", "file", "videos"]
     for name in (".", "..", "..."):
         with pytest.raises(ParamsError, match="not dots alone"):
             read_batch(batch_of(project, [{"name": name}]), project)

@@ -1,19 +1,14 @@
-"""Batches from the command line, which forks its runs, with real kernels; and the line that moves in a terminal."""
+"""Batches from the command line, which forks its runs, with real kernels."""
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
-import time
 
 import nbformat
 import pytest
 from batches import batch_of, make_project, status
-
-from actlib.runs.batch import read_batch
-from actlib.runs.status_line import Progress, describe, time_left
 
 SAYS = """
 import json, os, numpy, torch
@@ -80,62 +75,3 @@ def test_where_a_fork_is_not_safe_each_run_starts_anew(project):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "each run starts its own processes" in done.stdout and "2 threads" in done.stdout
     assert status(project / "outputs" / "b" / "b")["state"] == "done"
-
-
-@pytest.mark.slow
-def test_in_a_terminal_one_line_moves(project):
-    loop = "for number in (1, 2, 3):\n    time.sleep(0.7)\n    print(f'epoch   {number} of 3: good', flush=True)"
-    with_cells(project, loop)
-    path = batch_of(project, [{"name": "a"}, {"name": "b"}], workers=2)
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "actlib", "batch", str(path)], cwd=project, stdout=theirs, stderr=theirs, close_fds=True
-    )
-    os.close(theirs)
-    said = b""
-    try:
-        while part := os.read(ours, 4096):
-            said += part
-    except OSError:  # a terminal that nobody writes to any more ends so
-        pass
-    assert process.wait(timeout=60) == 0
-    lines = said.decode().replace("\r\n", "\n").split("\n")
-    moving = [each for line in lines for each in line.split("\r\x1b[K")[1:-1]]
-    assert any(re.fullmatch(r"\[0/2\] 2 running: a epoch 2/3, b epoch 2/3 · 0:\d\d gone, about 0:0\d left", each)
-               for each in moving), moving  # fmt: skip
-    stay = [line.split("\r\x1b[K")[-1] for line in lines]
-    assert any(line.startswith("a: done in") for line in stay) and not any("epoch" in line for line in stay)
-    assert all(len(each) < 80 for each in moving)
-
-
-def test_what_is_left(project):
-    """Two at a time: a and b, then c after both; d alone."""
-    steps = [{"name": "a"}, {"name": "b"}, {"name": "c", "after": ["a", "b"]}, {"name": "d"}]
-    batch = read_batch(batch_of(project, steps, workers=2), project)
-    takes = dict(a=10.0, b=4.0, c=5.0, d=3.0)
-
-    def expected(run):
-        return takes[run.name]
-
-    assert time_left(batch, set(), {}, expected) == (15.0, True)  # d beside a, after b
-    running = {"a": Progress(begin=time.monotonic())}
-    running["a"].epochs = [(1, 5, time.monotonic() - 2), (2, 5, time.monotonic())]
-    left, known = time_left(batch, {"b", "d"}, running, expected)
-    assert known and left == pytest.approx(3 * 2 + 5, abs=0.1)
-    takes["c"] = None
-    left, known = time_left(batch, {"b", "d"}, running, expected)
-    assert not known and left == pytest.approx(6, abs=0.1)
-    words = describe(batch, {"b", "d"}, running, time.monotonic() - 130, (3700, False))
-    assert words == "[2/4] 1 running: a epoch 2/5 · 2:10 gone, more than 1:01:40 left"
-    assert describe(batch, {"b", "d"}, {"a": Progress()}, time.monotonic(), (0, False)).endswith("a · 0:00 gone")
-
-
-def test_a_run_that_takes_longer_than_the_last_time_has_no_known_end():
-    each = Progress(expected=5.0, begin=time.monotonic() - 3)
-    assert each.left() == pytest.approx(2, abs=0.1)
-    each.begin -= 4
-    assert each.left() is None
-    each.note("epoch   1 of 4: loss 1.0")
-    assert each.left() is None and str(each) == " epoch 1/4"
-    each.note("an epoch   2 of 4: no")
-    assert len(each.epochs) == 1

@@ -17,7 +17,7 @@ _MODULES = {
     "datasets": ("class_counts", "storage_bars"),
     "predictions": ("best_bars", "fall_bars", "marked_strip", "score_curves"),
     "temporal": ("kernel_films", "order_panels", "receptive_fields", "tuning_curves"),
-    "training": ("curves_of_runs", "learning_rates", "training_curves"),
+    "training": ("curves_of_runs", "learning_rates", "training_curves", "validation_curves"),
     "views": ("clip_panels", "crop_boxes", "timeline"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -79,7 +79,8 @@ def tradeoff(
     """Accuracy against a cost (gmacs, params_m or clips_per_s), a labelled point a run, and each group's Pareto front.
 
     `points` has the columns label, `cost`, `accuracy` and `groups`, whose values get a colour each; `front` says
-    which rows are on their group's front; `note` stands below the cost axis, which is logarithmic.
+    which rows are on their group's front; `note` stands below the cost axis, which is logarithmic. An empty label is
+    none.
     Rows without a number are left out; raises ValueError if none is left.
     """
     known = points[cost].notna() & points[accuracy].notna()
@@ -103,7 +104,9 @@ def tradeoff(
     ax.set_ylabel(ylabel)
     ax.grid(alpha=0.3)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, frameon=False)
-    label_points(ax, points[cost], points[accuracy], points["label"])  # last: it measures the finished layout
+    named, others = points[points["label"] != ""], points[points["label"] == ""]
+    avoid = zip(others[cost], others[accuracy])
+    label_points(ax, named[cost], named[accuracy], named["label"], avoid)  # last: it measures the finished layout
     return ax
 
 

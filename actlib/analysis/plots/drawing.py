@@ -72,6 +72,7 @@ def label_points(
         ax.annotate(
             "\n".join(lines), (xs.iloc[index], ys.iloc[index]), (6 if left > x else -6, shift), fontsize=8,
             textcoords="offset points", ha="left" if left > x else "right", va="center", zorder=2,  # below the points
+            parse_math=False,  # a name may have dollar signs
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6},
         )  # fmt: skip
 

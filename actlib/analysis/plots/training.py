@@ -79,3 +79,24 @@ def curves_of_runs(histories: pd.DataFrame, *, colours: dict[str, str] | None = 
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may have dollar signs
     return panels[0]
+
+
+def validation_curves(histories: pd.DataFrame, column: str, colours: dict[str, str], *, ax: Axes | None = None) -> Axes:
+    """`column` (val_top1 or val_loss) of many trainings over the epochs (see `run_files.read_histories`): the runs of
+    `colours` in theirs, the others in thin grey lines behind them. The names stand where the colours are explained."""
+    ax = ax or new_axes(6, 4)
+    known = histories["run"].isin(list(colours))
+    others = histories[~known]
+    gaps = pd.DataFrame({"run": others["run"].unique()})  # rows of no numbers: one line for all of thousands
+    others = pd.concat([others, gaps]).sort_values("run", kind="stable")
+    ax.plot(others["epoch"], others[column], color="0.8", linewidth=0.7, zorder=1)
+    for run, history in histories[known].groupby("run", sort=False):
+        marker = "o" if len(history) <= 30 else None
+        ax.plot(history["epoch"], history[column], color=colours[run], linewidth=1.6, marker=marker, markersize=3.5)
+    ax.set_ylim(0, 102 if column == "val_top1" else None)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel({"val_top1": "validation top-1 accuracy, %", "val_loss": "validation loss"}[column])
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

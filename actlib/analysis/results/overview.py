@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from actlib.analysis.results.runs import ACCURACIES, read_runs, run_folders
+from actlib.analysis.results.runs import read_runs, run_folders
+from actlib.batch_progress import REPORT
 from actlib.files import read_mapping
+from actlib.run_progress import ACCURACIES
 
 PAGES = ("notebook.ipynb", "params.yaml")  # what a click on a run opens: a batch leaves its notebook, a person none
 
@@ -22,7 +24,16 @@ def links(patterns: list[str], beside: str | Path, most: int = 40) -> str:
     lines += ["| " + " | ".join(_cells(folder, Path(beside))) + " |" for folder in folders[:most]]
     if len(folders) > most:
         lines += ["", f"The newest {most} of {len(folders):,} runs; notebook 07 browses all of them."]
+    reports = sorted({folder.parent / REPORT for folder in folders if (folder.parent / REPORT).is_file()})
+    if reports:
+        lines += ["", f"Reports of batches: {', '.join(_link(each, each.parent, Path(beside)) for each in reports)}"]
     return "\n".join(lines)
+
+
+def _link(page: Path, named: Path, beside: Path) -> str:
+    """A link to `page` with the words for the folder `named`."""
+    address = Path(os.path.relpath(page, beside)).as_posix()
+    return f"[{_plain(os.path.relpath(named, beside.parent))}](<{address}>)"
 
 
 def _time(folder: Path) -> str:
@@ -34,8 +45,7 @@ def _time(folder: Path) -> str:
 
 def _cells(folder: Path, beside: Path) -> list[str]:
     page = next((name for name in PAGES if (folder / name).is_file()), "status.json")
-    link = Path(os.path.relpath(folder / page, beside)).as_posix()
-    cells = [f"[{_plain(os.path.relpath(folder, beside.parent))}](<{link}>)"]
+    cells = [_link(folder / page, folder, beside)]
     try:
         row = read_runs([str(folder)]).iloc[0]
     except ValueError as error:

@@ -1,19 +1,16 @@
 """Any set of run folders as one table: a row a run, its headline numbers, and what they were measured on."""
 
-import contextlib
 import glob
-import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import yaml
 
-from actlib import locks
 from actlib.files import read_mapping, read_text
 from actlib.messages import cut, misfit
+from actlib.run_progress import ACCURACIES, is_at_work
 
-ACCURACIES = ("video_top1", "video_top5", "clip_top1", "clip_top5", "val_top1")
 COLUMNS = (
     "run", "kind", "state", "model", "dataset", *ACCURACIES, "protocol", "videos", "expected",
     "gmacs", "params_m", "clips_per_s", "views", "folder",
@@ -71,7 +68,7 @@ def survey_runs(patterns: list[str]) -> tuple[pd.DataFrame, list[str]]:
 def _surveyed(folder: Path) -> dict:
     try:
         status, row = _read_json(folder / "status.json"), _row(folder)
-        if row["state"] in ("running", "queued") and not _is_at_work(folder, status):
+        if row["state"] in ("running", "queued") and not is_at_work(folder, status):
             row["state"], status["why"] = (
                 "stopped",
                 "its process ended before the run did; start it again, and it goes on",
@@ -82,7 +79,7 @@ def _surveyed(folder: Path) -> dict:
     measure = next((name for name in ACCURACIES if name in row), "")
     of = f"{row['videos']:,} of {row['expected']:,}" if measure and row["videos"] and row["expected"] else ""
     guessed = {
-        "kind": next((kind for name, kind in _KINDS.items() if name in told), ""),
+        "kind": guess_kind(told),
         "model": told.get("model", ""),
         "dataset": Path(told["table"]).parent.name if told.get("table") else "",
     }
@@ -96,13 +93,9 @@ def _surveyed(folder: Path) -> dict:
     }
 
 
-def _is_at_work(folder: Path, status: dict) -> bool:
-    """Whether a process works in the folder, as far as this machine knows: one elsewhere is believed to."""
-    lock = {}
-    with contextlib.suppress(OSError, ValueError):  # there is none, or who holds it is writing just now
-        lock = read_mapping(folder / locks.NAME)
-    pids = [told["pid"] for told in (lock, status) if type(told.get("pid")) is int]
-    return lock.get("host") not in (None, socket.gethostname()) or any(map(psutil.pid_exists, pids))
+def guess_kind(parameters: Iterable[str]) -> str:
+    """The kind of a run that has not told it yet, by the names of its parameters; empty where they do not tell."""
+    return next((kind for name, kind in _KINDS.items() if name in parameters), "")
 
 
 def read_parameters(folder: str | Path) -> dict[str, str]:

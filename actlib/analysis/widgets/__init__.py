@@ -3,6 +3,7 @@
 import importlib
 
 _HOMES = {
+    "BatchProgress": "batch",
     "ClipExplorer": "clips", "ViewExplorer": "views",
     "Guess": "guess",
     "LiveCurves": "live", "describe_row": "live",

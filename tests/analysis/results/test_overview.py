@@ -19,5 +19,9 @@ def test_the_newest_runs_come_first_with_links(tmp_path):
     assert r"tam\_resnet18 width\_mult=0.25" in lines[2]
     assert r"video\_top1 71.25 (10 clips × 3 crops @ 256, 9 of 1,000 videos)" in lines[2]
     assert "../outputs/old/status.json" in lines[3] and "damaged" in lines[4] and "not valid JSON" in lines[4]
+    assert "Reports" not in "".join(lines)
+    (tmp_path / "outputs" / "batch_report.html").touch()
+    told = links([f"{tmp_path}/outputs/*"], tmp_path / "notebooks")
+    assert told.endswith("Reports of batches: [outputs](<../outputs/batch_report.html>)")
     assert "newest 1 of 3" in links([f"{tmp_path}/outputs/*"], tmp_path, most=1)
     assert "make demo" in links([f"{tmp_path}/nothing/*"], tmp_path)
