@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from lab_fixtures import lab, page  # noqa: F401
+from warmed import run_notebook, warmed  # noqa: F401
 
 from actlib.datasets import synthetic
 from actlib.datasets.table import write_table
