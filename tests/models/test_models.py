@@ -207,7 +207,9 @@ def test_any_clip_size(spec, shape):
     assert model(torch.empty(shape, device="meta")).shape == (shape[0], 4)
 
 
-@pytest.mark.parametrize("spec", ["resnet10 widen_factor=0.25", "mobilenetv2 width_mult=0.45", "tam_resnet18"])
+@pytest.mark.parametrize(
+    "spec", ["resnet10 widen_factor=0.25", "mobilenetv2 width_mult=0.45", "tam_resnet18 width_mult=0.25"]
+)
 def test_learns_from_scratch(spec):
     torch.manual_seed(0)
     model = create_from_spec(spec, 2)
