@@ -170,7 +170,7 @@ def test_plain_papermill_and_own_videos(root, tmp_path, motion_table):
     (tmp_path / "videos" / "broken" / "empty.mp4").touch()
     recipe = tmp_path / "own.yaml"
     values = {"source": "folders", "data_root": str(tmp_path / "videos"), "validation": 4e-1}
-    recipe.write_text(yaml.safe_dump({**values, "run_dir": str(tmp_path / "run"), "timeout": "1e1"}))
+    recipe.write_text(yaml.safe_dump({**values, "run_dir": str(tmp_path / "run"), "timeout": "1e1", "measure": []}))
     command = [sys.executable, "-m", "papermill", "notebooks/01_data_prep.ipynb", str(tmp_path / "out.ipynb")]
     environment = {**os.environ, "ACTLIB_HEADLESS": "1"}
     done = subprocess.run(

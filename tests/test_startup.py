@@ -31,7 +31,7 @@ def heavy_after(code: str) -> set[str]:
 
 WARM = f"""
 import builtins, json, os, sys, traceback
-import ipywidgets, matplotlib.pyplot, pandas, pydantic, torch
+import av, ipywidgets, matplotlib.pyplot, pandas, pydantic.main, torch, yaml
 
 before = [name for name in {HEAVY} if name in sys.modules]
 real, asked = builtins.__import__, set()
