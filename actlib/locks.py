@@ -243,6 +243,7 @@ def _forget() -> None:
         with contextlib.suppress(OSError):
             os.close(lock.file)
         lock.file = -1
+        lock._released, lock._in_use = threading.Event(), threading.Lock()  # a thread that is not here may hold them
     _held.clear()
 
 

@@ -96,3 +96,19 @@ def test_a_forked_child_keeps_nothing_locked(tmp_path):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_has_not(tmp_path):
+    lock = take(tmp_path)
+    with lock._in_use:  # as the thread that gives signs of life has it now and then
+        if (child := os.fork()) == 0:
+            lock.release()
+            os._exit(0)
+    lock.release()
+    deadline = time.monotonic() + 60
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail("it waits for ever")
+        time.sleep(0.01)
