@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from lab_fixtures import lab, page  # noqa: F401
+from warmed import run_notebook, warmed  # noqa: F401
 
 from actlib.datasets import synthetic
 from actlib.datasets.table import write_table
+from actlib.runs import papermill_sooner  # noqa: F401  (before any test module imports papermill)
 
 ROOT = Path(__file__).resolve().parents[1]
 

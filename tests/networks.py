@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from actlib.models import list_models
 
@@ -37,6 +38,18 @@ def randomise_norms(model: nn.Module) -> nn.Module:
             nn.init.normal_(module.running_mean, std=0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.eval()
+
+
+class QuickNorms(TorchDispatchMode):
+    """A batch norm of clips without storage answers at once with its input's shape: to find that, torch takes most of
+    a forward pass."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is not torch.ops.aten.native_batch_norm.default:
+            return func(*args, **(kwargs or {}))
+        clips, *tensors = args[:5]
+        assert clips.is_meta and all(each.shape == (clips.shape[1],) for each in tensors)
+        return torch.empty_like(clips), clips.new_empty(0), clips.new_empty(0)
 
 
 def losses_on_contrast(model: nn.Module) -> list[float]:

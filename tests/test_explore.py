@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import runfolders
 from training import params, run
@@ -46,13 +45,12 @@ def test_parameters_that_do_not_go_together_are_refused():
         assert words in str(error.value)
 
 
-def test_the_notebook_runs_headless(root, tmp_path, motion_table, checkpoint):
+def test_the_notebook_runs_headless(root, tmp_path, motion_table, checkpoint, run_notebook):
     given = {"table": str(motion_table), "checkpoint": str(checkpoint), "run_dir": str(tmp_path / "run")}
     runfolders.training(tmp_path / "runs" / "trained", top1=60)
     judged = runfolders.evaluation(tmp_path / "runs" / "judged", motion_table, wrong={1: "right"})
     given |= {"precision": "float32", "runs": [f"{tmp_path}/runs/*"], "predictions": str(judged)}
-    how = {"cwd": root / "notebooks", "kernel_name": "python3"}
-    papermill.execute_notebook(root / "notebooks" / "07_explore.ipynb", tmp_path / "out.ipynb", given, **how)
+    run_notebook(root / "notebooks" / "07_explore.ipynb", given)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
     clips, views = (pd.read_csv(tmp_path / "run" / f"{name}.csv") for name in ("clips", "views"))
     assert len(clips) == 4 * 8 and clips["frame"].between(0, 31).all()

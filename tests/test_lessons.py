@@ -4,7 +4,6 @@ import ast
 import json
 from pathlib import Path
 
-import papermill
 import pytest
 
 from actlib import save_network
@@ -82,10 +81,8 @@ def stand_ins(motion_table, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_headless(path, tmp_path, stand_ins):
+def test_a_lesson_runs_headless(path, tmp_path, stand_ins, run_notebook):
     given = {name: stand_ins.get(str(value), value) for name, value in SMALLEST[path.stem].items()}
-    given |= {"run_dir": str(tmp_path / "run")}
-    how = {"cwd": path.parent, "kernel_name": "python3"}
-    papermill.execute_notebook(path, tmp_path / "lesson.ipynb", given, **how)
+    run_notebook(path, given | {"run_dir": str(tmp_path / "run")})
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
     assert [each for each in (tmp_path / "run").glob("*.png") if each.with_suffix(".csv").is_file()]

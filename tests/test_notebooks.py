@@ -112,15 +112,10 @@ def test_what_a_notebook_uses_of_a_module_is_there(path):
     assert asked and not [each for each in asked if not hasattr(modules[each[0]], each[1])]
 
 
-def test_the_lesson_of_ones_own_network(root, tmp_path, motion_table):
+def test_the_lesson_of_ones_own_network(root, tmp_path, motion_table, run_notebook):
     """At its smallest: trained, evaluated and put into the plot, all from the notebook."""
-    papermill.execute_notebook(
-        root / "notebooks" / "lessons" / "own_network.ipynb",
-        tmp_path / "lesson.ipynb",
-        {"table": str(motion_table), "run_dir": str(tmp_path / "run"), "epochs": 1, "width": 4, "compare_with": []},
-        cwd=root / "notebooks" / "lessons",
-        kernel_name="python3",
-    )
+    values = {"table": str(motion_table), "run_dir": str(tmp_path / "run"), "epochs": 1, "width": 4}
+    run_notebook(root / "notebooks" / "lessons" / "own_network.ipynb", values | {"compare_with": []})
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["model"] == "small3d width=4" and result["numbers"]["video_top1"]["videos"] == 16
     assert {"curves.png", "accuracy_vs_macs.png", "checkpoints"} <= {each.name for each in (tmp_path / "run").iterdir()}
@@ -175,7 +170,7 @@ def test_plain_papermill_and_own_videos(root, tmp_path, motion_table):
     (tmp_path / "videos" / "broken" / "empty.mp4").touch()
     recipe = tmp_path / "own.yaml"
     values = {"source": "folders", "data_root": str(tmp_path / "videos"), "validation": 4e-1}
-    recipe.write_text(yaml.safe_dump({**values, "run_dir": str(tmp_path / "run"), "timeout": "1e1"}))
+    recipe.write_text(yaml.safe_dump({**values, "run_dir": str(tmp_path / "run"), "timeout": "1e1", "measure": []}))
     command = [sys.executable, "-m", "papermill", "notebooks/01_data_prep.ipynb", str(tmp_path / "out.ipynb")]
     environment = {**os.environ, "ACTLIB_HEADLESS": "1"}
     done = subprocess.run(

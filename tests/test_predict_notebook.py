@@ -4,7 +4,6 @@ import csv
 import json
 
 import numpy as np
-import papermill
 import torch
 
 from actlib.datasets.video.reader import probe
@@ -13,7 +12,7 @@ from actlib.models import create_model, save_network
 SIZES = {"num_frames": 4, "frame_stride": 2, "short_side": 32, "crop_size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
 
 
-def test_notebook_08(root, tmp_path, motion_table):
+def test_notebook_08(root, tmp_path, motion_table, run_notebook):
     classes = [path.name for path in sorted((motion_table.parent / "videos").iterdir()) if path.is_dir()]
     networks = {"one": "resnet10 widen_factor=0.0625", "two": "tam_resnet18 width_mult=0.125 temporal_stride=false"}
     for name, spec in networks.items():
@@ -25,8 +24,7 @@ def test_notebook_08(root, tmp_path, motion_table):
         "networks": [str(tmp_path / name) for name in networks], "features": True, "num_workers": 0, "explain": 1,
         "precision": "float32", "memory_format": "contiguous",
     }  # fmt: skip
-    where, source = {"cwd": root / "notebooks", "kernel_name": "python3"}, root / "notebooks" / "08_predict.ipynb"
-    notebook = papermill.execute_notebook(source, tmp_path / "out.ipynb", values, **where)
+    notebook = run_notebook(root / "notebooks" / "08_predict.ipynb", values)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if "widget-view" in str(output.get("data", ""))]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 6

@@ -1,6 +1,5 @@
 """Which precision and layout a network gets: by rule the same every time, measured the fastest."""
 
-import subprocess
 import sys
 import time
 
@@ -102,7 +101,7 @@ def test_a_limit_of_time_ends_the_rounds_once_one_was_counted():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
-def test_a_pair_that_runs_out_of_memory_is_left_out_by_name():
+def test_a_pair_that_runs_out_of_memory_is_left_out_by_name(warmed, tmp_path):
     """A real lack of it: in a process that may have little more than it has already."""
     code = f"""
 import resource, psutil, torch
@@ -129,10 +128,11 @@ try:
 except torch.OutOfMemoryError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "left out: float32, channels_last: out of memory" in done.stdout
-    assert "a batch of 2 clips does not fit into the memory of cpu" in done.stdout and "lower batch_size" in done.stdout
+    process = warmed.start(code, errors=tmp_path / "errors.txt")
+    said = process.stdout.read()
+    assert process.wait() == 0, (tmp_path / "errors.txt").read_text()
+    assert "left out: float32, channels_last: out of memory" in said
+    assert "a batch of 2 clips does not fit into the memory of cpu" in said and "lower batch_size" in said
 
 
 def test_a_word_that_is_not_known_is_refused(tiny):

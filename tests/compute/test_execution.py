@@ -1,9 +1,6 @@
 """How a network runs: the function stays whatever the precision and layout, and torch's switches are put back."""
 
 import copy
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -50,13 +47,13 @@ def test_what_a_device_cannot_do_is_refused(execution, message):
         execution.check(CPU)
 
 
-def test_compiling_without_a_compiler_is_refused_in_words():
+def test_compiling_without_a_compiler_is_refused_in_words(warmed, tmp_path):
     """In a process that finds no program at all."""
-    code = "import torch\nfrom actlib.compute.execution import Execution\n"
-    code += "Execution(compile=True).check(torch.device('cpu'))"
-    bare = {**os.environ, "PATH": "/nowhere", "CXX": ""}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare)
-    assert "compile: true: torch.compile needs a C++ compiler" in done.stderr and "apt install g++" in done.stderr
+    code = "import os, torch\nfrom actlib.compute.execution import Execution\n"
+    code += "os.environ |= {'PATH': '/nowhere', 'CXX': ''}\nExecution(compile=True).check(torch.device('cpu'))"
+    assert warmed.start(code, errors=tmp_path / "errors.txt").wait() == 1
+    said = (tmp_path / "errors.txt").read_text()
+    assert "compile: true: torch.compile needs a C++ compiler" in said and "apt install g++" in said
 
 
 def state_of_switches() -> list:
@@ -81,7 +78,7 @@ def test_switches_are_set_and_put_back(precision):
     assert state_of_switches() == before
 
 
-def test_what_the_user_switched_is_put_back_too():
+def test_what_the_user_switched_is_put_back_too(warmed, tmp_path):
     """In a process of its own, since torch's switches are the process's."""
     code = """
 import torch
@@ -96,8 +93,7 @@ assert torch.get_float32_matmul_precision() == "medium", torch.get_float32_matmu
 assert torch.backends.mkldnn.matmul.fp32_precision == "bf16" and torch.backends.cuda.matmul.fp32_precision == "tf32"
 assert torch.backends.cudnn.conv.fp32_precision == "ieee" and torch.backends.cudnn.rnn.fp32_precision == "tf32"
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert warmed.start(code, errors=tmp_path / "errors.txt").wait() == 0, (tmp_path / "errors.txt").read_text()
 
 
 def test_folding_is_checked_in_float32_whatever_is_switched_on(monkeypatch):

@@ -15,9 +15,20 @@ SHAPE = (3, 4, 32, 32)
 SPECS = ["resnet10 widen_factor=0.125 shortcut=A", "mobilenetv2 width_mult=0.2", "tam_resnet18 width_mult=0.125"]
 
 
+# Blocks like one that stays, without which a network is exported in two thirds of the time.
+REPEATED = {
+    "mobilenetv2": [f"features.{number}" for number in (5, 6, 8, 9, 10, 12, 13, 15, 16)],
+    "tam_resnet18": [f"layer{number}.1" for number in (2, 3, 4)],
+}
+
+
 def network(spec: str):
     torch.manual_seed(0)
-    return create_from_spec(spec, 5)
+    model = create_from_spec(spec, 5)
+    for block in reversed(REPEATED.get(model.name, [])):
+        stage, _, number = block.rpartition(".")
+        del model.get_submodule(stage)[int(number)]
+    return model
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -39,24 +37,22 @@ def undisturbed(motion_table, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.seeds(1, 40)
-def test_a_training_that_is_killed_again_and_again(motion_table, undisturbed, tmp_path, record_property, seed):
+def test_a_training_that_is_killed_again_and_again(motion_table, undisturbed, tmp_path, warmed, record_property, seed):
     rng, folder = random.Random(seed), tmp_path / "run"
     p = params(motion_table, folder, **MORE)
     outcome = "failed"
     try:
         for most in (1.0, 0.6, 0.3, None):
-            process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, p.model_dump_json()], stdout=subprocess.PIPE, text=True,
-                start_new_session=True, cwd=tmp_path, stderr=subprocess.PIPE,
-            )  # fmt: skip
+            errors = tmp_path / "errors.txt"
+            process = warmed.start(PROGRAM, p.model_dump_json(), cwd=tmp_path, errors=errors)
             if most is not None:
                 for line in process.stdout:
                     if line == "prepared\n":
                         break
                 time.sleep(rng.uniform(0, most))
                 os.killpg(process.pid, signal.SIGKILL)
-            errors = process.communicate()[1]
-        assert process.returncode == 0, errors
+            code = process.wait()
+        assert code == 0, errors.read_text()
         assert_same_weights(weights(undisturbed), weights(folder))
         assert_same_weights(weights(undisturbed, "best.pt"), weights(folder, "best.pt"))
         names = sorted(each.name for each in (undisturbed / "checkpoints").iterdir())

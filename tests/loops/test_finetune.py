@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from networks import QuickNorms
 from torch import nn
 from torch.nn import functional as F
 from vectors import create_on_meta
@@ -113,7 +114,8 @@ def test_the_head_of_every_family_is_last(name):
         "crop_size": 224 if name.startswith("tv_") else 112,
     }  # the references', where none is told
     size |= {option: model.options[option] for option in size if option in model.options}
-    finetune.freeze(model, params(**size, short_side=256, train_from="head"))
+    with QuickNorms():
+        finetune.freeze(model, params(**size, short_side=256, train_from="head"))
     for key, parameter in model.named_parameters():
         assert parameter.requires_grad == key.startswith(f"{model.classifier_name}."), key
 

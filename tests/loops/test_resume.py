@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -226,14 +225,11 @@ for row in train(prepare(TrainParams.build(json.loads(sys.argv[1]), "test"))):
 
 
 @pytest.mark.parametrize("stop", ["within 0 4", "within 1 2"])
-def test_a_run_killed_inside_an_epoch_ends_with_the_same_weights(motion_table, tmp_path, stop):
+def test_a_run_killed_inside_an_epoch_ends_with_the_same_weights(motion_table, tmp_path, warmed, stop):
     more = {"epochs": 2, "batch_size": 4, "accumulate": 2, "flip": True, "flip_labels": "swap", "mixup": 0.4}
     more |= {"model": "mobilenetv2 width_mult=0.2", "checkpoint_minutes": 1e-6, "warmup_epochs": 0.5, "momentum": 0.9}
     whole, broken = params(motion_table, tmp_path / "whole", **more), params(motion_table, tmp_path / "broken", **more)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, broken.model_dump_json()], stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    process = warmed.start(SCRIPT, broken.model_dump_json())
     for line in process.stdout:
         if line.strip() == stop:
             os.killpg(process.pid, signal.SIGKILL)

@@ -88,7 +88,8 @@ def test_what_is_written_reads_the_same_in_both_yamls(tmp_path):
 def test_what_papermill_passes_over_is_refused_in_the_first_cell(tmp_path, monkeypatch, recipe, options, words):
     project = make_project(tmp_path, monkeypatch)
     (project / "r.yaml").write_text(recipe)
-    command = [sys.executable, "-m", "papermill", "notebooks/06_compare.ipynb", "out.ipynb", "-f", "r.yaml", *options]
+    (project / "papermill").write_text("from actlib.runs.papermill_sooner import papermill\n\npapermill()\n")
+    command = [sys.executable, "papermill", "notebooks/06_compare.ipynb", "out.ipynb", "-f", "r.yaml", *options]
     done = subprocess.run([*command, "-k", "python3"], capture_output=True, text=True, cwd=project)
     folder = project / "outputs" / "compare"
     if words:
