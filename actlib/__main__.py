@@ -109,7 +109,7 @@ def _report(folder: Path, outcomes: list[Outcome]) -> None:
         from actlib.analysis.batch_report import write_report  # with pandas, which may wait until all has run
 
         told = {each.run.name: (each.state, each.seconds, each.why) for each in outcomes}
-        print(f"report: {write_report(folder, told)}")
+        print(f"report: {os.path.relpath(write_report(folder, told))}")
     except (Exception, KeyboardInterrupt) as error:  # what has run has run
         print(f"no report: {type(error).__name__}: {error}", file=sys.stderr)
 

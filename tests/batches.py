@@ -22,7 +22,7 @@ if "fail" in p.runs:
 if "sleep" in p.runs:
     print("sleeping", flush=True)
     time.sleep(300)
-print("epoch of", p.accuracy)
+print(f"epoch of {p.accuracy}")
 run.finish(kind="test", runs=p.runs, numbers=run.numbers({"answer": 42}, protocol="by hand"))
 """
 

@@ -116,7 +116,7 @@ def wait_for(what, said=None, process=None):
     while not what():
         there = time.monotonic() < deadline and (process is None or process.poll() is None)
         assert there or what(), said and said.read_text()
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def log_of(folder):
@@ -157,7 +157,7 @@ def test_a_batch_on_a_cluster_keeps_what_it_promises(project, cluster, capsys):
     said = capsys.readouterr().out
     assert f"{address}: 2 workers with 2 threads; dashboard http://" in said
     assert ends == dict(re.findall(r"^(\w+): (done|failed|blocked)\b", said, re.M))
-    assert re.search(r"^\[1/4\] good: 06_compare on [01] …$", said, re.M)
+    assert re.search(r"^\[[12]/4\] good: 06_compare on [01] …$", said, re.M)
     assert "    good: epoch of video_top1" in said and "answer 42 (by hand)" in said
     out = project / "outputs" / "b"
     assert status(out / "bad")["why"] == "RuntimeError: asked to fail" and not (out / "child").exists()
@@ -173,7 +173,7 @@ def test_a_batch_on_a_cluster_keeps_what_it_promises(project, cluster, capsys):
     assert main(["batch", str(path), "--scheduler", address]) == 1
     said = capsys.readouterr().out
     assert "good: skipped: answer 42 (by hand)" in said and "more: failed: " in said and "no run folder" in said
-    assert [line.split()[:2] for line in said.splitlines()[-2:]] == [["failed", "more"], ["skipped", "good"]]
+    assert re.findall(r"^(failed|skipped) +(\w+)", said, re.M) == [("failed", "more"), ("skipped", "good")]
 
 
 def test_an_address_that_nobody_answers(project, capsys):
@@ -183,32 +183,6 @@ def test_an_address_that_nobody_answers(project, capsys):
         said = capsys.readouterr().err
         assert f"scheduler: '{address}': nobody answers there" in said and why in said and "`dask scheduler`" in said
     assert not (project / "outputs").exists()
-
-
-def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights(
-    root, motion_table, tmp_path, cluster, begun
-):
-    path, said, out = tmp_path / "b.yaml", tmp_path / "said.txt", tmp_path / "out"
-    step = {"name": "broken", "notebook": "02_train", "set": TINY | {"table": str(motion_table), "epochs": 4}}
-    path.write_text(json.dumps({"run_dir": str(out), "steps": [step]}))
-    command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
-    batch = begun(command, said, cwd=root)
-    wait_for(lambda: "epoch   1 of 4" in log_of(out / "broken"), said, batch)
-    worker_of(cluster, out / "broken").kill()
-    before = status(out / "broken")["state"], log_of(out / "broken")
-    wait_for(lambda: batch.poll() is not None, said)
-    words, log = said.read_text(), log_of(out / "broken")
-    assert batch.returncode == 0 and words.count("] broken: 02_train on ") == 2, words
-    assert before[0] == "running" and "epoch   4" not in before[1]
-    assert "goes on after epoch 1 of 4" in log and "epoch   4 of 4" in log
-    assert len((out / "broken" / "metrics.csv").read_text().splitlines()) == 5
-    assert not [each for each in at_work(out) if each.pid != os.getpid()]
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(CPU_COUNT)  # those of a worker with one thread
-    run(params(motion_table, tmp_path / "whole", epochs=4))
-    torch.set_num_threads(threads)
-    assert_same_weights(weights(out / "broken"), weights(tmp_path / "whole"))
 
 
 def test_a_batch_that_is_killed_or_interrupted_leaves_nothing_running(project, cluster, begun):
@@ -291,3 +265,30 @@ def test_each_run_has_gpus_of_its_own(project, training, cluster, worker, capsys
     worker("double", "--resources", "gpu=1", CUDA_VISIBLE_DEVICES="7")
     assert batch(more={}) == 2
     assert "both hand out GPU 7: start each with its own CUDA_VISIBLE_DEVICES" in capsys.readouterr().err
+
+
+# The last one: a slow machine may take minutes to start the killed worker anew.
+def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights(
+    root, motion_table, tmp_path, cluster, begun
+):
+    path, said, out = tmp_path / "b.yaml", tmp_path / "said.txt", tmp_path / "out"
+    step = {"name": "broken", "notebook": "02_train", "set": TINY | {"table": str(motion_table), "epochs": 4}}
+    path.write_text(json.dumps({"run_dir": str(out), "steps": [step]}))
+    command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
+    batch = begun(command, said, cwd=root)
+    wait_for(lambda: "epoch   1 of 4" in log_of(out / "broken"), said, batch)
+    worker_of(cluster, out / "broken").kill()
+    before = status(out / "broken")["state"], log_of(out / "broken")
+    wait_for(lambda: batch.poll() is not None, said)
+    words, log = said.read_text(), log_of(out / "broken")
+    assert batch.returncode == 0 and words.count("] broken: 02_train on ") == 2, words
+    assert before[0] == "running" and "epoch   4" not in before[1]
+    assert "goes on after epoch 1 of 4" in log and "epoch   4 of 4" in log
+    assert len((out / "broken" / "metrics.csv").read_text().splitlines()) == 5
+    assert not [each for each in at_work(out) if each.pid != os.getpid()]
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(CPU_COUNT)  # those of a worker with one thread
+    run(params(motion_table, tmp_path / "whole", epochs=4))
+    torch.set_num_threads(threads)
+    assert_same_weights(weights(out / "broken"), weights(tmp_path / "whole"))

@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch):
 
 
 class Terminal:
-    """What a terminal of 80 columns shows of what is written to it: it knows new lines, and the codes of a table."""
+    """What a terminal shows of what is written to it: it knows new lines, and the codes of a table."""
 
     def __init__(self):
         self.lines, self.row, self.seen = [""], 0, []
@@ -50,7 +50,6 @@ class Terminal:
                 self.row += 1
                 self.lines += [""] * (self.row == len(self.lines))
             elif part != "\r":
-                assert len(part) <= 79, part
                 self.lines[self.row] += part
 
 
@@ -99,7 +98,7 @@ def test_in_a_terminal_a_table_moves_below_the_lines_that_stay(project):
     both = next(each for each in reversed(screen.seen) if len(re.findall(r"^\w+ +running +3 of", each, re.M)) == 2)
     assert re.search(r"^\[0/3\] 2 running · 1 waiting · \d:\d\d gone$", both, re.M), both
     assert re.search(r"^a +running +3 of \? +37.5 val top-1 +21.5$", both, re.M), both
-    assert re.search(r"^and 1 waiting$", both, re.M), both
+    assert re.search(r"^and 1 waiting$", both, re.M) and all(len(line) < 80 for line in both.splitlines()), both
     stay = "\n".join(screen.lines)
     assert "running" not in stay and "clips/s" not in stay
     assert re.search(r"^bad: failed in \d+ s: RuntimeError: asked to fail$", stay, re.M), stay
