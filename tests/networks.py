@@ -45,11 +45,12 @@ class QuickNorms(TorchDispatchMode):
     a forward pass."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is not torch.ops.aten.native_batch_norm.default:
+        if func is not torch.ops.aten.native_batch_norm.default or not args[0].is_meta:
             return func(*args, **(kwargs or {}))
         clips, *tensors = args[:5]
-        assert clips.is_meta and all(each.shape == (clips.shape[1],) for each in tensors)
-        return torch.empty_like(clips), clips.new_empty(0), clips.new_empty(0)
+        assert all(each.shape == (clips.shape[1],) for each in tensors)
+        statistics = clips.new_empty(clips.shape[1])
+        return torch.empty_like(clips), statistics, statistics.clone()
 
 
 def losses_on_contrast(model: nn.Module) -> list[float]:

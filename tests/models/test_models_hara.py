@@ -19,6 +19,8 @@ from actlib.models.r2plus1d import BasicBlock2Plus1, split_width
 from actlib.models.resnext import ResNeXtBottleneck
 from actlib.models.wideresnet import WideBottleneck
 
+pytestmark = pytest.mark.usefixtures("quick_norms")
+
 
 def reference_params(stem: str) -> int:
     return read_vector(next(path for path in VECTORS if path.stem == stem))["num_params"]

@@ -18,6 +18,8 @@ from actlib.models.parts.layers import pool3d
 from actlib.models.parts.temporal import TemporalShift, mit_tsm_key
 from actlib.models.s3d import S3D
 
+pytestmark = pytest.mark.usefixtures("quick_norms")
+
 NUM_CLASSES = 7
 
 
