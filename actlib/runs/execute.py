@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from actlib.run_progress import BLOCKED, in_words
+from actlib.runs import gpus
 from actlib.runs.batch import Batch, Run
 from actlib.runs.folder import RunFolder
 from actlib.runs.live_table import LiveTable
@@ -73,12 +74,13 @@ class _States:
 
 
 class Here:
-    """This machine as the place where runs work, `workers` at a time, which share its cores. `begun` is told of each
-    run that begins, and where; `heard` the lines about it."""
+    """This machine as the place where runs work, `workers` at a time, which share its cores and GPUs. `begun` is told
+    of each run that begins, and where; `heard` the lines about it."""
 
     def __init__(self, workers: int, begun: Callable[[Run, str], None], heard: Callable[[Run, str], None]):
         self.workers, self.begun, self.heard = workers, begun, heard
-        self.running: dict[str, Supervisor] = {}
+        self.running: dict[str, tuple[Supervisor, dict[str, str]]] = {}  # each with the GPUs that are its own
+        self.free = gpus.shared_out(workers)
         self.fork: Callable | None = None
         share = max(1, (os.cpu_count() or 1) // workers)
         self.environment = {"OMP_NUM_THREADS": str(share)} if workers > 1 else {}
@@ -90,25 +92,28 @@ class Here:
     def begin(self, task: Task) -> Outcome | None:
         """Begin a run; what became of it where it ends at once."""
         self.begun(task.run, "")
-        each = Supervisor(task, lambda line: self.heard(task.run, line), self.environment, fork=self.fork)
+        named = ":" in getattr(task.run.params, "device", "")  # cuda:1 is a GPU of all
+        environment = self.environment | ({} if named else self.free[0])
+        each = Supervisor(task, lambda line: self.heard(task.run, line), environment, fork=self.fork)
         outcome = each.begin()
         if outcome is None:
-            self.running[task.run.name] = each
+            self.running[task.run.name] = each, self.free.pop(0)
         return outcome
 
     def look(self) -> list[Outcome]:
         """Wait a moment; what became of the runs that have ended."""
         time.sleep(POLL_S)
         outcomes = []
-        for name, each in list(self.running.items()):
+        for name, (each, own) in list(self.running.items()):
             if (outcome := each.look_at()) is not None:
                 del self.running[name]
+                self.free.append(own)
                 outcomes.append(outcome)
         return outcomes
 
     def stop(self) -> None:
         """Interrupt what is at work."""
-        for each in self.running.values():
+        for each, _ in self.running.values():
             each.interrupt()
         self.running.clear()
 

@@ -16,11 +16,11 @@ from functools import partial
 from dask.system import CPU_COUNT
 from distributed import Reschedule, Status, Worker, get_worker
 
+from actlib.runs.gpus import VISIBLE
 from actlib.runs.seen import unseen
 from actlib.runs.supervise import POLL_S, Outcome, Supervisor, Task
 
 GPU = "gpu"  # the resource that workers declare
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A run that goes on here after another worker died finds its folder locked until that one's processes have noticed, or
 # its machine is taken for dead (see `locks`).
 WAIT_S = 120.0
