@@ -98,8 +98,9 @@ def claim(file: int, path: Path, before: dict, told: dict, *, shared: bool) -> b
 
 
 def clear(file: int) -> None:
-    """Nobody has the lock: nobody need wait until he is taken for dead."""
-    os.ftruncate(file, 0)
+    """Nobody has the lock: nobody need wait until he is taken for dead. The file keeps its room on the disk, which may
+    be full when the next one writes there."""
+    os.pwrite(file, b" " * _SIZE, 0)
 
 
 def beat(file: int, path: Path, token: str) -> dict:

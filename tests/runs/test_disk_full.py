@@ -91,7 +91,8 @@ def test_a_batch_goes_on_with_what_does_not_need_the_full_disk(tmp_path, monkeyp
     told = status(disk)
     assert told["state"] == "failed" and "the disk is full" in told["why"] and "table.csv" in told["why"]
     table = done.stdout[done.stdout.rindex("\n\n") :].split("\n")
-    assert [line.split()[:2] for line in table if line and not line.startswith("report:")] == [["failed", "a"], ["done", "b"], ["done", "c"]]
+    rows = [line.split()[:2] for line in table if line and not line.startswith("report:")]
+    assert rows == [["failed", "a"], ["done", "b"], ["done", "c"]]
     assert "outputs/b/a/table.csv: the disk is full" in "".join(table)
     (disk / "filler").unlink()
     assert batch().returncode == 1
