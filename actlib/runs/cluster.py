@@ -168,7 +168,8 @@ class Cluster:
         return Outcome(task.run, "failed", why=why)
 
     def _workers(self) -> dict[str, dict]:
-        return self.client.scheduler_info(n_workers=-1)["workers"]
+        # scheduler_info() gives what an update in the background, which names no worker, may just have overwritten.
+        return self.client.sync(self.client.scheduler.identity, n_workers=-1)["workers"]
 
     def stop(self) -> None:
         """Stop all runs on all workers, and wait until they have stopped."""
