@@ -134,8 +134,10 @@ class RunFolder:
     def show(self, axes, name: str, table=None) -> None:
         """Save the figure of matplotlib `axes` as `name`.png and the table behind it as `name`.csv. The picture
         itself appears below the cell, as every open figure does."""
-        how = {"dpi": 150, "bbox_inches": "tight"}
+        # Level 4 of zlib's 9 takes half the time of the usual 6, for files a twentieth larger.
+        how = {"dpi": 150, "bbox_inches": "tight", "pil_kwargs": {"compress_level": 4}}
         write_with(self.path(f"{name}.png"), lambda temporary: axes.figure.savefig(temporary, **how))
+        axes.figure.stale = False  # else pyplot draws it once more for nobody, before it is shown below the cell
         if table is not None:
             self.save_table(table, f"{name}.csv")
 
