@@ -12,7 +12,7 @@ import traceback
 
 import pandas as pd
 
-from actlib import lifeline
+from actlib import lifeline, locks
 from actlib.analysis.costs import flops, speed
 from actlib.analysis.results import val_json
 from actlib.analysis.results.history import describe_row
@@ -25,6 +25,7 @@ from actlib.params import NOTEBOOKS, Params, ParamsError, TrainingParams, notebo
 from actlib.runs.folder import RunFolder
 
 KINDS = {"02_train": "train", "03_finetune": "finetune", "04_video_accuracy": "video_accuracy"}
+LOST_S = 150.0  # after which a machine that is silent has lost its lock (see `heartbeat`)
 COMMANDS = {"train": ("02_train", "03_finetune"), "evaluate": ("04_video_accuracy",)}
 
 
@@ -40,6 +41,8 @@ def run(name: str, options: argparse.Namespace) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     folder, started = RunFolder(p.run_dir), False
     try:
+        if ranks.size > ranks.local_size and ranks.first:  # the first may have been on a machine that is lost
+            locks.take(p.run_dir, wait=LOST_S)
         if ranks.first:
             RunFolder.start(p)
         ranks.wait()
