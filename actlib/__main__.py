@@ -1,4 +1,4 @@
-"""The command line: `python -m actlib batch|check|weights|export …`; each has its own --help."""
+"""The command line: `python -m actlib batch|train|evaluate|check|weights|export …`; each has its own --help."""
 
 import argparse
 import os
@@ -35,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that executes it: tcp://host:8786")
     batch.add_argument("--cold", action="store_true", help="start each run's processes anew instead of forking")
     batch.set_defaults(run=_batch)
+    for name, what in (("train", "train or fine-tune"), ("evaluate", "get the video accuracy")):
+        one = commands.add_parser(name, help=f"{what}: one process, or one of those that torchrun starts")
+        one.add_argument("file", type=Path, help="parameters, such as params/train/motion.yaml")
+        one.add_argument("--notebook", choices=list(NOTEBOOKS), help="whose they are; else the file's folder tells")
+        one.set_defaults(run=_with_training(name))
     check = commands.add_parser("check", help="check recipes and batch files without starting anything")
     check.add_argument("files", type=Path, nargs="+", help="YAML files under params/")
     check.set_defaults(run=_check)
@@ -78,6 +83,15 @@ def _with_weights(name: str) -> Callable[[argparse.Namespace], int]:
 
     def run(options: argparse.Namespace) -> int:
         from actlib.weights_commands import run
+
+        return run(name, options)
+
+    return run
+
+
+def _with_training(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from actlib.training_command import run
 
         return run(name, options)
 

@@ -30,8 +30,9 @@ MAY_KNOW = {
     "notebook_errors": set(),
     "progress": set(),
     "run_progress": set(),
+    "training_command": {"analysis", "compute", "loops", "params", "runs"},
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "weights_commands", "analysis"},  # of analysis the report after a batch, see below
+    "__main__": {"params", "runs", "training_command", "weights_commands", "analysis"},  # the report after a batch
     "__init__": {"models"},
 }
 EVERYBODY = {

@@ -23,7 +23,9 @@ from actlib.compute.processes import ALONE, Ranks
 from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
+from actlib.loops import conduct
 from actlib.loops.job import Evaluation
+from actlib.params import VideoAccuracyParams
 
 NOT_FINITE = "the network's scores are not finite numbers"
 
@@ -33,6 +35,8 @@ def evaluate(job: Evaluation, progress: Callable[..., Iterable] | None = None) -
     the validation of a training. `progress(iterable, total=…, desc=…)` wraps the videos. See `score_views`.
 
     Of several processes each has a share of the videos; the first gets the scores of all, the others none."""
+    if job.devices > job.ranks.size and isinstance(job.p, VideoAccuracyParams):
+        return conduct.evaluation(job, progress)
     ours = job.val_loader.dataset.videos is job.val_data  # not where the caller has put other videos there
     return score_views(
         job.model, job.val_data, **job.normalisation, device=job.device, execution=job.execution,

@@ -1,6 +1,7 @@
 """What a run consists of: `Job` for training and fine-tuning, `Evaluation` for video accuracy. `loops.prepare` makes
 them, `loops.train` and `loops.evaluate` work on these very objects; any of them can be looked at or changed."""
 
+import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ def random_states() -> dict:
 class Evaluation:
     """A network and the videos it is evaluated on. `info`: of the data set. `preprocessing`: how the network's clips
     are made. `speeds`: clips/s of each way to run the network that was measured, the fastest first. `devices`: how many
-    processes the run is meant for, and `ranks` which of them this is; a notebook's own, which starts them, is none."""
+    processes the run is meant for, and `ranks` which of them this is; a notebook's own, which starts them, is none.
+    `made`: the parts that `prepare` made (see `travel`)."""
 
     p: TrainingParams | VideoAccuracyParams
     device: torch.device
@@ -53,6 +55,23 @@ class Evaluation:
     speeds: dict[str, float] = field(default_factory=dict)
     devices: int = 1
     ranks: Ranks = ALONE
+    made: dict[str, object] = field(default_factory=dict)
+
+    def processes(self) -> dict:
+        """What computes the run, for environment.json; of several ranks, which all call this, for the first one."""
+        ranks, host = self.ranks, socket.gethostname()
+        if ranks.size == self.devices:
+            told = ranks.gathered((host, ranks.share_of_workers(self.p.num_workers)))
+        else:  # they are still to be started, on this machine
+            each = [Ranks(rank, self.devices, rank, self.devices) for rank in range(self.devices)]
+            told = [(host, rank.share_of_workers(self.p.num_workers)) for rank in each]
+        if told is None:
+            return {}
+        hosts, decoding = zip(*told)
+        backend = ("nccl" if self.device.type == "cuda" else "gloo") if len(told) > 1 else None
+        machines = max(1, ranks.size // ranks.local_size)
+        found = {"number": len(told), "machines": machines, "hosts": sorted(set(hosts)), "backend": backend}
+        return found | {"decoding_processes": list(decoding)}
 
     @property
     def normalisation(self) -> dict:

@@ -33,6 +33,7 @@ from actlib.loops.job import Evaluation, Job
 from actlib.loops.optim import make_optimizer, make_schedule, steps_per_epoch
 from actlib.loops.prepare_evaluation import prepare_evaluation
 from actlib.loops.running import chosen_execution, devices_of, over_processes
+from actlib.loops.travel import made_by_prepare
 from actlib.loops.videos import read_videos
 from actlib.messages import listed
 from actlib.models import VideoModel, create_model
@@ -53,6 +54,7 @@ def prepare(
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     optimizer: torch.optim.Optimizer | Callable[[list[dict]], torch.optim.Optimizer] | None = None,
     ranks: Ranks = ALONE,
+    execution: Execution | None = None,
 ) -> Job | Evaluation:
     """Everything that a run with parameters `p` consists of; a `Job` for notebooks 02 and 03, an `Evaluation` for 04.
     A run that was stopped goes on: the job then holds the network, optimiser and history of its last checkpoint.
@@ -61,14 +63,16 @@ def prepare(
     map-style dataset of (clip, label), the label an index into the table's classes; `transform`, from uint8
     (T, C, H, W) as decoded to (T, C, crop_size, crop_size), uint8, or float on the 0-1 scale; `loss`, see `Job`;
     `optimizer`, made already, or a function of parameter groups (`functools.partial(torch.optim.RMSprop, lr=…)`).
-    `ranks`: which of the processes of a run this is (see `compute.processes.join`), on a GPU of its own.
+    `ranks`: which of the processes of a run this is (see `compute.processes.join`), on a GPU of its own. `execution`:
+    how the network runs, where that was chosen already.
 
     Raises DataError, CheckpointError, WeightsError, ModelError or ValueError, before any long work.
     """
     if isinstance(p, VideoAccuracyParams):
         if any(each is not None for each in (train_data, transform, loss, optimizer)):
             raise ValueError("an evaluation takes a model alone: the rest belongs to training")
-        return prepare_evaluation(p, model, ranks)
+        return prepare_evaluation(p, model, ranks, execution)
+    given = {"model": model, "train_data": train_data, "transform": transform, "loss": loss, "optimizer": optimizer}
     device, devices = devices_of(p, ranks)
     subsets = ["validation", *(["training"] if train_data is None else [])]
     with told_if_slow(f"reading {p.table}"):
@@ -102,11 +106,12 @@ def prepare(
             start_workers(val_loader)
             batches.first = len(batches.sizes)  # no batch yet: which epoch comes first is not known here
             start_workers(loader)
-    execution, speeds = ranks.of_first(
-        _execution(p, model, -(-max(batches.sizes) // devices), len(batches.sizes), device, last)
-        if ranks.first
-        else None
-    )
+    speeds: dict[str, float] = {}
+    if execution is None:
+        size, steps = -(-max(batches.sizes) // devices), len(batches.sizes)
+        execution, speeds = ranks.of_first(
+            _execution(p, model, size, steps, device, last) if ranks.first else None
+        )
     if device.type == "cuda" and ranks.size > 1:
         torch.cuda.set_device(device)  # NCCL asks which one is the process's
     with told_if_slow(f"moving the network to {device}"):
@@ -129,6 +134,7 @@ def prepare(
     )  # fmt: skip
     if last:
         resume.pick_up(job, last)
+    job.made = made_by_prepare(job, given)
     return job
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from actlib.compute.execution import Execution
 from actlib.compute.processes import Ranks
 from actlib.datasets.clips.loaders import start_workers
 from actlib.datasets.clips.protocol import Protocol
@@ -15,6 +16,7 @@ from actlib.datasets.errors import DataError
 from actlib.loops.finetune import inherit_preprocessing
 from actlib.loops.job import Evaluation
 from actlib.loops.running import chosen_execution, devices_of
+from actlib.loops.travel import made_by_prepare
 from actlib.loops.videos import read_videos
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
@@ -24,7 +26,10 @@ from actlib.params import VideoAccuracyParams
 from actlib.progress import told_if_slow
 
 
-def prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None, ranks: Ranks) -> Evaluation:
+def prepare_evaluation(
+    p: VideoAccuracyParams, model: nn.Module | None, ranks: Ranks, execution: Execution | None
+) -> Evaluation:
+    given = {"model": model}
     device, devices = devices_of(p, ranks)
     with told_if_slow(f"reading {p.table}"):
         info, (rows,), table = read_videos(p.table, [p.subset], ranks)
@@ -45,15 +50,19 @@ def prepare_evaluation(p: VideoAccuracyParams, model: nn.Module | None, ranks: R
     length = int(np.median((rows.ends - rows.begins).numpy()))
     views = len(rows) * sum(len(each.windows(length)) * each.num_crops for each in protocols.values())
     size, steps = -(-p.batch_size // devices), views // p.batch_size
-    execution, speeds = ranks.of_first(
-        chosen_execution(p, model.eval(), size, steps, device, training=False) if ranks.first else None
-    )
+    speeds: dict[str, float] = {}
+    if execution is None:
+        execution, speeds = ranks.of_first(
+            chosen_execution(p, model.eval(), size, steps, device, training=False) if ranks.first else None
+        )
     execution.apply_to(model.to(device))
-    return Evaluation(
+    job = Evaluation(
         p=p, device=device, devices=devices, ranks=ranks, info=info, classes=classes, model=model.eval(),
         val_data=data, val_loader=loader,
         preprocessing=model.preprocessing, execution=execution, speeds=speeds,
     )  # fmt: skip
+    job.made = made_by_prepare(job, given)
+    return job
 
 
 def evaluation_network(

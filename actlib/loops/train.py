@@ -30,7 +30,7 @@ from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.clips.streams import stream
 from actlib.datasets.clips.transforms import mirror
-from actlib.loops import resume, scalars
+from actlib.loops import conduct, resume, scalars
 from actlib.loops.evaluate import evaluate
 from actlib.loops.job import Job
 from actlib.loops.mixing import Targets, draw
@@ -54,6 +54,9 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     TrainingError when the loss is no longer finite, DiskFull when a checkpoint does not fit, and the last good one
     stays; `locks.Locked` while another process is at work in the folder.
     """
+    if job.devices > job.ranks.size:
+        yield from conduct.training(job, progress)
+        return
     # A dead worker is noticed anywhere, by a signal.
     with workers_in_words(), _at_work(job) as write:
         resume.begin(job)

@@ -6,7 +6,7 @@ _HOMES = {
     "BatchProgress": "batch",
     "ClipExplorer": "clips", "ViewExplorer": "views",
     "Guess": "guess",
-    "LiveCurves": "live", "describe_row": "live",
+    "LiveCurves": "live",
     "LiveTraining": "live_training",
     "NetworkExplorer": "networks",
     "ParameterForm": "form",

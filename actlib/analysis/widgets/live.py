@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from actlib.analysis.plots.training import training_curves
+from actlib.analysis.results.history import describe_row
 from actlib.progress import is_interactive, progress
 
 INK = "0.5"  # a grey that can be read on white and on black
@@ -134,16 +135,6 @@ def _top(table: pd.DataFrame, ax: Axes) -> float:
     """The largest number that the lines of these axes have to show."""
     values = table[[line.get_gid() for line in ax.lines if line.get_gid()]].to_numpy(float)
     return float(values[np.isfinite(values)].max(initial=0))
-
-
-def describe_row(row: dict, epochs: int) -> str:
-    """One readable line an epoch."""
-    replaced = f", {row['replaced']} clips replaced" if row["replaced"] else ""
-    return (
-        f"epoch {row['epoch']:>3} of {epochs}: loss {row['loss']:.3f}, top-1 {row['top1']:5.1f} %, "
-        f"val loss {row['val_loss']:.3f}, val top-1 {row['val_top1']:5.1f} %, lr {row['lr']:.2g}, "
-        f"{row['clips_per_s']:.3g} clips/s, {100 * row['data_wait']:.0f} % waiting for data{replaced}"
-    )
 
 
 def png_of(axes) -> bytes:
