@@ -117,7 +117,8 @@ def _batch(options: argparse.Namespace) -> int:
 
 def _report(folder: Path, outcomes: list[Outcome]) -> None:
     """Write batch_report.html in the batch's folder and say where; why not, where that cannot be."""
-    if not folder.is_dir():  # nothing has begun
+    nothing_new = outcomes and all(each.state == "skipped" for each in outcomes)
+    if not folder.is_dir() or (nothing_new and (folder / "batch_report.html").is_file()):
         return
     try:
         from actlib.analysis.batch_report import write_report  # with pandas, which may wait until all has run

@@ -183,6 +183,7 @@ def test_an_interrupt_stops_the_kernels(project, how):
     assert alive == []
     assert status(folder)["state"] == "failed" and status(folder)["why"] == "interrupted"
     assert not (project / "outputs" / "b" / "b").exists()
+    assert "interrupted" in (project / "outputs" / "b" / "batch_report.html").read_text(encoding="utf-8")
 
 
 def test_stop_ends_what_does_not_want_to():
