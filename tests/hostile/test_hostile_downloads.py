@@ -164,7 +164,7 @@ def test_a_server_that_drips_is_left(judge, folder, server, monkeypatch):
     begin = time.monotonic()
     judge(lambda: fetch_weights(server.url), kind="a download that drips", errors=WeightsError,
           names=[server.url, "bytes came in", "goes on from there"])  # fmt: skip
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60  # of four minutes
     server.piece, server.pause = 1 << 16, 0
     assert fetch_weights(server.url).is_file() and server.asked[-1].startswith("bytes=")
 
