@@ -80,7 +80,7 @@ def score_views(
         loader = evaluation_loader(data, num_workers=ranks.share_of_workers(num_workers), part=part)
     mine = data.share(*part)
     execution = execution or Execution()
-    totals = _Totals(list(data.protocols.values()), len(data), len(data.classes), device)
+    totals = _Totals(list(data.protocols.values()), mine, len(data.classes), device)
     batches = _Batches(batch_size, device)
     views, errors = np.zeros((len(data.protocols), len(data)), dtype=np.int64), [""] * len(data)
     folded = Folded(model, execution)
@@ -105,14 +105,15 @@ def score_views(
             pass
         if batches.count:
             run(*batches.rest())
-        log_scores = totals.log_means(views)
+        log_scores = totals.log_means(views[:, mine])
     if ranks.size > 1:
-        told_by = ranks.gathered((mine, log_scores[:, mine], views[:, mine], [errors[index] for index in mine]))
-        if not ranks.first:
+        parts = ranks.gathered((mine, log_scores, views[:, mine], [errors[index] for index in mine]))
+        if parts is None:
             return {}
-        for videos, *found in told_by:
-            log_scores[:, videos], views[:, videos] = found[:2]
-            for index, error in zip(videos, found[2]):
+        log_scores = np.empty((*views.shape, len(data.classes)))
+        for videos, its_scores, its_views, its_errors in parts:
+            log_scores[:, videos], views[:, videos] = its_scores, its_views
+            for index, error in zip(videos, its_errors):
                 errors[index] = error
     return {
         kind: _scores(data, str(protocol), log_scores[each], views[each], errors, name=name, **told)
@@ -211,13 +212,14 @@ class _Batches:
 
 class _Totals:
     """Per protocol and video, float64 on the device that computes: of logits their sum, of softmax scores the logarithm
-    of theirs, with which an improbable class keeps its loss. Nothing here waits for the device but `log_means`."""
+    of theirs, with which an improbable class keeps its loss. Nothing here waits for the device but `log_means`.
+    `videos`: the numbers of those that are added up here, ascending."""
 
-    def __init__(self, protocols: list[Protocol], num_videos: int, num_classes: int, device: torch.device):
+    def __init__(self, protocols: list[Protocol], videos: np.ndarray, num_classes: int, device: torch.device):
         self._device = device if device.type == "cuda" else torch.device("cpu")
         self._of_logits = np.array([protocol.average == "logits" for protocol in protocols])
-        self._num_videos = num_videos
-        shape = len(protocols), num_videos, num_classes
+        self._videos = videos
+        shape = len(protocols), len(videos), num_classes
         self._sums = torch.zeros(shape, dtype=torch.float64, device=self._device)
         for number in np.flatnonzero(~self._of_logits):
             self._sums[number] = -torch.inf
@@ -227,7 +229,7 @@ class _Totals:
         """`logits`: (B, classes)."""
         logits = logits.to(self._device, torch.float64)
         protocols, videos, places = np.array(owners).T
-        rows = protocols * self._num_videos + videos
+        rows = protocols * len(self._videos) + np.searchsorted(self._videos, videos)
         of_logits = self._of_logits[protocols]
         if of_logits.any():
             self._rows.index_add_(0, self._sent(rows[of_logits]), logits[self._sent(places[of_logits])])
