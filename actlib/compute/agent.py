@@ -43,7 +43,8 @@ def main(module: str, folder: str, lost: str, processes: str, restarts: str) -> 
     """Run the ranks to their end; returns the exit code: 0, or 1 where they were lost once more than `restarts`."""
     lifeline.end_with_parent()
     os.environ[lifeline.PARENT] = str(os.getpid())  # of the ranks
-    multiprocessing.set_forkserver_preload([module])
+    # DistributedDataParallel imports torch._dynamo, which takes seconds: once for all ranks.
+    multiprocessing.set_forkserver_preload([module, "torch._dynamo"])
     multiprocessing.forkserver.ensure_running()  # now, so that it imports while this process does
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
