@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,18 +19,22 @@ from actlib import lifeline
 
 
 def agent_that_tells(lost: Path) -> type:
-    """torchrun's agent, but that it writes into `lost` which ranks were: torchrun names those of its last try alone."""
+    """torchrun's agent, but that it writes into `lost` which ranks were: torchrun names those of its last try alone,
+    and of several that ended between two looks one, perhaps one that only lost the others."""
     from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 
     class Agent(LocalElasticAgent):
         def _monitor_workers(self, worker_group):
             result = super()._monitor_workers(worker_group)
             if result.failures:
+                codes = {rank: failure.exitcode for rank, failure in result.failures.items()}
+                for rank, process in enumerate(self._pcontext._pc.processes):
+                    if (process.exitcode or 0) < 0 and process.exitcode != -signal.SIGTERM:  # which is the agent's own
+                        codes.setdefault(rank, process.exitcode)
                 with lost.open("a", encoding="utf-8") as file:
-                    for rank, failure in result.failures.items():
-                        signal = failure.signal_name() if failure.exitcode < 0 else ""
-                        told = {"rank": rank, "exitcode": failure.exitcode, "signal": signal}
-                        file.write(json.dumps(told) + "\n")
+                    for rank, code in codes.items():
+                        name = signal.Signals(-code).name if code < 0 else ""
+                        file.write(json.dumps({"rank": rank, "exitcode": code, "signal": name}) + "\n")
             return result
 
     return Agent
