@@ -44,7 +44,10 @@ class DiskFull(OSError):
             f"{path}: the disk is full: {what} into the {in_bytes(free)} that are free. {kept}; make room, and the "
             "same command goes on from there"
         )
-        self.path, self.takes, self.free = path, takes, free
+        self.path, self.takes, self.free, self.kept = path, takes, free, kept
+
+    def __reduce__(self):  # so that it can come from another process
+        return type(self), (self.path, self.takes, self.free, self.kept)
 
 
 def in_bytes(count: int) -> str:

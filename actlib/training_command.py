@@ -83,6 +83,7 @@ def _tell(error: BaseException, ranks: Ranks, folder: RunFolder | None) -> int:
     last_try = os.environ.get("TORCHELASTIC_RESTART_COUNT") == os.environ.get("TORCHELASTIC_MAX_RESTARTS")
     if folder is not None and (not is_loss(error) or ranks.size == 1 or (ranks.first and last_try)):
         folder.set_status("failed", why=f"{who}{words}")
+        folder.leave()
     return 130 if isinstance(error, KeyboardInterrupt) else 2 if ours else 1
 
 

@@ -149,7 +149,8 @@ def test_the_demo_at_its_smallest(root, tmp_path):
     command = [sys.executable, "-m", "actlib", "batch", str(tmp_path / "demo.yaml")]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    folders = sorted(path for path in (tmp_path / "demo").iterdir())
+    folders = sorted(path for path in (tmp_path / "demo").iterdir() if path.is_dir())
+    assert (tmp_path / "demo" / "batch_report.html").is_file()
     assert [path.name for path in folders] == sorted(step["name"] for step in batch["steps"])
     for folder in folders:
         assert json.loads((folder / "status.json").read_text())["state"] == "done"

@@ -174,6 +174,10 @@ class RunFolder:
         result = {"kind": kind, **{name: value for name, value in given.items() if value is not None}, **more}
         write_json(self.path("result.json"), result)
         self.set_status("stopped", why=stopped) if stopped else self.set_status("done")
+        self.leave()
+
+    def leave(self) -> None:
+        """Let others work in the folder, if it was this process that did."""
         if RunFolder._at_work is not None and RunFolder._at_work.folder == self.folder.resolve():
             RunFolder._at_work.release()
             RunFolder._at_work = None

@@ -46,7 +46,11 @@ def as_rank(number, port, folder, table, answers):
     ranks.wait()
     answer["left"] = os.listdir(folder)
     ranks.wait()
-    for error in (DataError("table.csv: line 3: no such ä"), DiskFull("/tmp/x", 10, 5)):
+
+    class Ours(Exception):
+        """One that another process cannot open."""
+
+    for error in (DataError("table.csv: line 3: no such ä"), DiskFull("/tmp/x", 10, 5), Ours("what it says")):
 
         def fails(error=error):
             if ranks.rank == 2:
@@ -98,8 +102,8 @@ def test_each_machine_makes_it_once_and_all_map_its_file(answers):
 def test_an_error_of_one_is_raised_by_all_in_its_words(answers):
     full = str(DiskFull("/tmp/x", 10, 5))
     assert [each["words"] for each in answers] == [
-        [("DataError", "table.csv: line 3: no such ä"), ("RuntimeError", full)]
-    ] * 3  # a DiskFull cannot be sent
+        [("DataError", "table.csv: line 3: no such ä"), ("DiskFull", full), ("RuntimeError", "what it says")]
+    ] * 3
 
 
 def test_the_videos_are_those_of_the_table(answers, motion_table):

@@ -42,7 +42,7 @@ def test_the_pictures_are_what_the_network_is_shown(motion_table, kind):
     pictures, names = does_it_know_or_remember.mixed_clips(job, 3)
     job.set_epoch(0)
     videos, batch = next(iter(job.batches)), next(iter(on_device(job.loader, job.device)))
-    clips, targets = _augmented(job, 0, videos[0], batch, None)
+    clips, targets = _augmented(job, 0, videos, batch, None)
     mean, std = (torch.tensor(job.normalisation[name]).view(3, 1, 1, 1) for name in ("mean", "std"))
     for clip, picture in zip(clips, pictures, strict=False):
         shown = (clip * std + mean).permute(1, 2, 3, 0) * 255
