@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset
 
 from actlib.analysis.results.scores import Scores
+from actlib.compute.dropout import Noise
 from actlib.compute.execution import Execution
 from actlib.compute.processes import ALONE, Ranks
 from actlib.datasets.clips.loaders import EpochBatches
@@ -115,7 +116,8 @@ class Job(Evaluation):
     `frozen`: modules kept in evaluation mode. `mirrored`: the index of the class that each class is in a mirror, int64
     (classes) on the device; None where that is always the class itself. `within`: where to go on inside an epoch.
     `val_scores`: of the last validation, every video's. `stop.ask()` ends the training after the present epoch.
-    `parallel`: `model` as it trains where several processes share a batch: their gradients become one.
+    `parallel`: `model` as it trains where several processes share a batch: their gradients become one; `noise`: what
+    its dropouts draw from there.
     """
 
     train_data: Dataset
@@ -134,6 +136,7 @@ class Job(Evaluation):
     failures: Counter = field(default_factory=Counter)
     val_scores: Scores | None = None
     parallel: DistributedDataParallel | None = None
+    noise: Noise | None = None
     random_states: dict = field(default_factory=random_states)
 
     @property

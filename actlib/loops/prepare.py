@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from actlib.compute.dropout import Noise
+from actlib.compute.dropout import over_all_processes as share_dropout
 from actlib.compute.execution import Execution
 from actlib.compute.processes import ALONE, Ranks
 from actlib.compute.sync_norm import over_all_processes
@@ -121,8 +123,12 @@ def prepare(
     optimizer = _optimizer(p, model, optimizer, execution)
     loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
-    if ranks.rank:  # weights are drawn alike, dropout by each for itself
-        torch.manual_seed(int(stream(p.seed, "rank", ranks.rank).integers(2**62)))
+    noise = None
+    if ranks.size > 1:
+        noise = Noise(ranks, device, p.seed)
+        share_dropout(model, noise)
+        if ranks.rank:  # weights and dropout are drawn alike, what else a network draws by each for itself
+            torch.manual_seed(int(stream(p.seed, "rank", ranks.rank).integers(2**62)))
     job = Job(
         p=p, device=device, devices=devices, ranks=ranks, info=info, classes=info.classes, model=model,
         train_data=train_data, val_data=val_data,
@@ -130,7 +136,7 @@ def prepare(
         loss=loss.to(device) if isinstance(loss, nn.Module) else loss, optimizer=optimizer, schedule=schedule,
         plateau=plateau, batches=batches, loader=loader, val_loader=val_loader, frozen=frozen,
         mirrored=None if mirrored is None else mirrored.to(device),
-        scaler=execution.scaler(device), parallel=over_processes(model, device, ranks),
+        scaler=execution.scaler(device), parallel=over_processes(model, device, ranks), noise=noise,
     )  # fmt: skip
     if last:
         resume.pick_up(job, last)

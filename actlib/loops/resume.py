@@ -98,6 +98,10 @@ def pick_up(job: Job, last: WeightsFile) -> None:
     job.failures = Counter({tuple(each[:-1]): each[-1] for each in content["failures"]})
     if job.ranks.rank < len(states):  # else its own of the beginning: there were fewer processes
         job.random_states = states[job.ranks.rank]
+    if job.noise is not None and "noise" in content:
+        job.noise.generator.set_state(content["noise"])
+    elif job.noise is not None and job.device.type == "cpu":  # one process wrote it
+        job.noise.generator.set_state(content["rng"]["torch"])
     job.scaler.load_state_dict(content.get("scaler", {}))
     if job.ranks.first:
         _check_best(job)
@@ -181,11 +185,21 @@ def _whole_content(job: Job, states: list[dict]) -> dict:
         "plateau": job.plateau.state_dict() if job.plateau else None,
         "scaler": job.scaler.state_dict(),
         "rng": states[0],
-        **({"rng_of_ranks": states} if len(states) > 1 else {}),
+        **_of_several(job, states),
         "failures": [[*key, count] for key, count in job.failures.items()],
         "best_epoch": job.best_epoch,
         "within": job.within,
     }
+
+
+def _of_several(job: Job, states: list[dict]) -> dict:
+    """What is more to be said where several processes trained: of the generators of each, and of what their dropouts
+    draw from, with which on a CPU one process may go on as well."""
+    if job.noise is None:
+        return {}
+    noise = job.noise.generator.get_state()
+    of_one = {"rng": states[0] | {"torch": noise}} if job.device.type == "cpu" else {}
+    return {"rng_of_ranks": states, "noise": noise} | of_one
 
 
 def save_epoch(job: Job) -> None:

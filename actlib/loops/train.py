@@ -9,8 +9,7 @@ Everything random is seeded by purpose, epoch and video (see `datasets.clips.str
 a run that is killed and resumed gives the same weights as one that was not: bit for bit on the CPU.
 
 Several processes (`job.ranks`) train alike, each on its share of every batch: the gradient is that of the whole batch,
-and so are, with `sync_bn`, the statistics of batch norm. The first of them writes what is written. Dropout is drawn by
-each for itself.
+and so are dropout and, with `sync_bn`, the statistics of batch norm. The first of them writes what is written.
 """
 
 import math
@@ -183,6 +182,7 @@ def _together(job: Job, clips: int, ends_step: bool) -> AbstractContextManager:
     step; where each process has all `clips`, their batch norms have them all already."""
     stack = ExitStack()
     if job.parallel is not None:
+        job.noise.count = clips
         if not ends_step:
             stack.enter_context(job.parallel.no_sync())
         if job.ranks.is_whole(clips):

@@ -9,8 +9,11 @@ import pytest
 import torch
 from processes import on_ranks
 from torch import nn
+from torchvision.ops import StochasticDepth
 from training import TINY, content, params, weights
 
+from actlib.compute.dropout import Noise
+from actlib.compute.dropout import over_all_processes as share_dropout
 from actlib.compute.processes import Ranks, how_many
 from actlib.compute.sync_norm import apart, over_all_processes
 from actlib.datasets.table import read_table, write_table
@@ -30,6 +33,9 @@ class Double(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.network = create_from_spec(TINY["model"], 8).double()
+        for module in self.network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.5
 
     def forward(self, clips):
         return self.network(clips.double())
@@ -144,6 +150,28 @@ def test_batch_norm_sees_the_clips_of_all_processes(tmp_path, module):
         assert torch.allclose(sum(found), each, atol=1e-11)
     few = on_ranks(3, normalised, tmp_path / "few", module, x[:2], 2)  # each has both
     assert all(torch.allclose(part[0], few[0][0]) and len(part[0]) == 2 for part in few)
+
+
+def dropped(ranks, x: torch.Tensor, whole: int) -> torch.Tensor:
+    """What dropout and stochastic depth leave of this process's part of `x`, whose rows are those of `whole` clips."""
+    network = nn.Sequential(nn.Dropout(0.3), StochasticDepth(0.4, "row"), nn.Dropout(0.5))
+    torch.manual_seed(3)
+    noise = Noise(ranks, torch.device("cpu"), seed=0)
+    if ranks.size > 1:
+        torch.manual_seed(100 + ranks.rank)
+        share_dropout(network, noise)
+    noise.count, share, each = whole, ranks.share(whole), len(x) // whole
+    return copy.deepcopy(network)(x[share.start * each : share.stop * each])
+
+
+def test_dropout_is_that_of_the_whole_batch(tmp_path):
+    maps = torch.randn(7, 4, 2, 3, 3).contiguous(memory_format=torch.channels_last_3d)
+    for number, x in enumerate([maps, torch.randn(14, 5), torch.randn(7, 40)]):  # the second: two rows a clip
+        [expected] = on_ranks(1, dropped, tmp_path / f"one{number}", x, 7)
+        assert (expected == 0).any() and not (expected == 0).all()
+        assert torch.equal(torch.cat(on_ranks(3, dropped, tmp_path / f"three{number}", x, 7)), expected)
+    few = on_ranks(3, dropped, tmp_path / "few", x[:2], 2)  # each has both
+    assert all(torch.equal(each, few[0]) and len(each) == 2 for each in few)
 
 
 def test_shares():
