@@ -12,7 +12,7 @@ from actlib.datasets.table import counts, read_table, write_table
 
 # What the lessons on them train: the demo's narrow 3-D network, at its size.
 SMALL = {"model": "resnet10 widen_factor=0.25 conv1_t_size=3", "short_side": 32, "crop_size": 32, "num_workers": 0}
-SMALL |= {"resume": "never", "warmup_epochs": 1.0, "lr": 0.008}
+SMALL |= {"devices": 1, "resume": "never", "warmup_epochs": 1.0, "lr": 0.008}
 
 
 def choose(table: str | Path, folder: str | Path, training: Mapping[str, int], validation: Mapping[str, int]) -> Path:

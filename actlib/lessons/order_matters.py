@@ -50,7 +50,7 @@ def train_alike(
         values = {
             "table": str(run.path("table.csv")), "run_dir": str(run.path(f"network_{number}")), "resume": "never",
             "model": at_width(spec, width), "epochs": epochs, "lr": lr, "batch_size": 32, "num_workers": 0,
-            "warmup_epochs": min(1.0, epochs / 4), **CLIPS,
+            "warmup_epochs": min(1.0, epochs / 4), "devices": 1, **CLIPS,
         }  # fmt: skip
         p = TrainParams.build(values, "this lesson")
         if clips is None:

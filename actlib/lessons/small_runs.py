@@ -19,6 +19,7 @@ from actlib.params import FinetuneParams, TrainParams
 
 # As the demo's: 8 frames of 32 × 32 pixels, 2 apart.
 SMALL = {"num_frames": 8, "frame_stride": 2, "short_side": 32, "crop_size": 32, "batch_size": 16, "num_workers": 0}
+SMALL |= {"devices": 1}  # several take longer to start than these runs
 
 
 def few_videos(
@@ -55,7 +56,7 @@ def prepare_small(values: dict, name: str = "small", folder: str | Path = "outpu
     it. `values`: parameters that differ from `SMALL`, or from the notebook's own; `name`: the run's."""
     finetuning = "pretrained" in values
     kind = FinetuneParams if finetuning else TrainParams
-    usual = {name: SMALL[name] for name in ("batch_size", "num_workers")} if finetuning else SMALL
+    usual = {name: SMALL[name] for name in ("batch_size", "num_workers", "devices")} if finetuning else SMALL
     p = kind.build({"resume": "never", **usual, **values, "run_dir": str(Path(folder) / name)}, "this lesson")
     with contextlib.redirect_stdout(io.StringIO()):  # which weights fitted, once for each of many runs
         return prepare(p)

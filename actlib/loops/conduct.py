@@ -26,7 +26,7 @@ from actlib.files import write_json
 from actlib.loops import resume
 from actlib.loops.channel import FOLDER, LOST, SAID, Lines, failures, read_scores
 from actlib.loops.job import Evaluation, Job
-from actlib.loops.travel import made_by_prepare, require_portable
+from actlib.loops.travel import made_by_prepare
 from actlib.models.weights.checkpoint import read_checkpoint
 from actlib.params import NOTEBOOKS
 
@@ -44,9 +44,9 @@ def training(job: Job, progress: Callable[..., Iterable] | None = None) -> Itera
     """The rows of `train`, computed by `job.devices` processes. With each, `job` has that epoch's history, best epoch
     and validation scores; after the last one it is as if it had been trained here.
 
-    Raises RanksError for what a rank raises, PartsError for a job with parts that cannot travel, `locks.Locked`.
+    All its parts are as its parameters make them (see `travel`). Raises RanksError for what a rank raises,
+    `locks.Locked`.
     """
-    require_portable(job)
     with locks.take(job.p.run_dir) as lock, job.stop.listening():
         yield from list(job.history)
         if not job.stopped:
@@ -65,7 +65,6 @@ def training(job: Job, progress: Callable[..., Iterable] | None = None) -> Itera
 
 def evaluation(job: Evaluation, progress: Callable[..., Iterable] | None = None) -> dict[str, Scores]:
     """What `evaluate` returns, computed by `job.devices` processes. Raises as `training`."""
-    require_portable(job)
     found: dict[str, Scores] = {}
     with locks.take(job.p.run_dir) as lock, _Ranks(job, lock) as ranks:
         for event in ranks.events():

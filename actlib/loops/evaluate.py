@@ -25,6 +25,7 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
 from actlib.loops import conduct
 from actlib.loops.job import Evaluation
+from actlib.loops.travel import can_travel
 from actlib.params import VideoAccuracyParams
 
 NOT_FINITE = "the network's scores are not finite numbers"
@@ -35,7 +36,7 @@ def evaluate(job: Evaluation, progress: Callable[..., Iterable] | None = None) -
     the validation of a training. `progress(iterable, total=…, desc=…)` wraps the videos. See `score_views`.
 
     Of several processes each has a share of the videos; the first gets the scores of all, the others none."""
-    if job.devices > job.ranks.size and isinstance(job.p, VideoAccuracyParams):
+    if job.devices > job.ranks.size and isinstance(job.p, VideoAccuracyParams) and can_travel(job):
         return conduct.evaluation(job, progress)
     ours = job.val_loader.dataset.videos is job.val_data  # not where the caller has put other videos there
     return score_views(

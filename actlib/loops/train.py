@@ -34,6 +34,7 @@ from actlib.loops.evaluate import evaluate
 from actlib.loops.job import Job
 from actlib.loops.mixing import Targets, draw
 from actlib.loops.optim import rate, set_rates
+from actlib.loops.travel import can_travel
 
 CHECK_EVERY = 50  # batches until a loss that is not a number is noticed: asking makes a GPU wait
 
@@ -52,8 +53,11 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     the same run, started again, goes on and ends with the same weights. Raises
     TrainingError when the loss is no longer finite, DiskFull when a checkpoint does not fit, and the last good one
     stays; `locks.Locked` while another process is at work in the folder.
+
+    A notebook's process only conducts a run on several devices (see `conduct`). Raises RanksError for what one of these
+    raises; PartsError where they cannot have a part that this process alone has.
     """
-    if job.devices > job.ranks.size:
+    if job.devices > job.ranks.size and can_travel(job):
         yield from conduct.training(job, progress)
         return
     # A dead worker is noticed anywhere, by a signal.

@@ -24,8 +24,9 @@ def made_by_prepare(job: Evaluation, given: dict[str, object]) -> dict[str, obje
     return {name: None if given.get(name) is not None else (part,) for name, part in _parts(job).items()}
 
 
-def require_portable(job: Evaluation) -> None:
-    """Raise PartsError where a part of `job` is not what its parameters make anywhere."""
+def can_travel(job: Evaluation) -> bool:
+    """Whether other processes can make every part of `job` from its parameters. Where they cannot, `devices: auto`
+    means this process alone, which is printed; a number that was asked for raises PartsError."""
     parts, found = _parts(job), {}
     for name, part in parts.items():
         made = job.made.get(name)
@@ -35,13 +36,16 @@ def require_portable(job: Evaluation) -> None:
             found[name] = f"{WORDS.get(name, f'job.{name} was')} changed since"
     if not is_builtin(job.model.name) and not is_code(job.model.name) and not found.keys() & NETWORK:
         found["model"] = f"the network {job.model.name} is registered in this notebook"
-    if found:
+    if found and job.p.devices == "auto":
+        print(f"one device computes, not {job.devices}: {', '.join(found.values())}, which other processes cannot have")
+    elif found:
         file = "Write the network into a file and name it in `model` as file.py:function, or set"
         how = file if NETWORK & {*found} else "Set"
         raise PartsError(
             f"devices: {job.devices} processes are to compute, each with parts made from the parameters, and here "
             f"{', '.join(found.values())}: the others cannot have that. {how} devices: 1"
         )
+    return not found
 
 
 def _parts(job: Evaluation) -> dict[str, object]:

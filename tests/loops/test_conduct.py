@@ -149,6 +149,13 @@ def test_what_one_process_alone_has_is_refused(motion_table, tmp_path):
     assert not (tmp_path / FOLDER).exists()
 
 
+def test_where_nobody_asked_for_several_devices_own_parts_are_trained_by_one(motion_table, tmp_path, capsys):
+    job = prepare(params(motion_table, tmp_path, epochs=1), loss=torch.nn.MultiMarginLoss())
+    job.devices = 2  # as `auto` is on a machine with two GPUs
+    assert [row["epoch"] for row in train(job)] == [1] and not (tmp_path / FOLDER).exists()
+    assert "one device computes, not 2: loss was given to prepare" in capsys.readouterr().out
+
+
 CELL = """
 import json, os, signal
 import psutil
