@@ -24,6 +24,7 @@ from dask.system import CPU_COUNT
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 600
+EPOCHS = 16  # of the training that is broken off: more than are done before that is noticed
 
 BODY = """
 import json, os, time
@@ -272,23 +273,25 @@ def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights
     root, motion_table, tmp_path, cluster, begun
 ):
     path, said, out = tmp_path / "b.yaml", tmp_path / "said.txt", tmp_path / "out"
-    step = {"name": "broken", "notebook": "02_train", "set": TINY | {"table": str(motion_table), "epochs": 4}}
+    step = {"name": "broken", "notebook": "02_train", "set": TINY | {"table": str(motion_table), "epochs": EPOCHS}}
     path.write_text(json.dumps({"run_dir": str(out), "steps": [step]}))
     command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
     batch = begun(command, said, cwd=root)
-    wait_for(lambda: "epoch   1 of 4" in log_of(out / "broken"), said, batch)
+    wait_for(lambda: f"epoch   1 of {EPOCHS}" in log_of(out / "broken"), said, batch)
     worker_of(cluster, out / "broken").kill()
     before = status(out / "broken")["state"], log_of(out / "broken")
     wait_for(lambda: batch.poll() is not None, said)
     words, log = said.read_text(), log_of(out / "broken")
     assert batch.returncode == 0 and words.count("] broken: 02_train on ") == 2, words
-    assert before[0] == "running" and "epoch   4" not in before[1]
-    assert "goes on after epoch 1 of 4" in log and "epoch   4 of 4" in log
-    assert len((out / "broken" / "metrics.csv").read_text().splitlines()) == 5
+    last = f"epoch  {EPOCHS} of {EPOCHS}"
+    assert before[0] == "running" and last not in before[1]
+    # How many it was depends on how soon the processes of the dead worker noticed.
+    assert re.search(rf"goes on after epoch \d+ of {EPOCHS}", log) and last in log
+    assert len((out / "broken" / "metrics.csv").read_text().splitlines()) == 1 + EPOCHS
     assert not [each for each in at_work(out) if each.pid != os.getpid()]
 
     threads = torch.get_num_threads()
     torch.set_num_threads(CPU_COUNT)  # those of a worker with one thread
-    run(params(motion_table, tmp_path / "whole", epochs=4))
+    run(params(motion_table, tmp_path / "whole", epochs=EPOCHS))
     torch.set_num_threads(threads)
     assert_same_weights(weights(out / "broken"), weights(tmp_path / "whole"))
