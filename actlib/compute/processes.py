@@ -14,6 +14,9 @@ import torch.distributed as dist
 # How long a process waits for the others. Whoever is first at a checkpoint, or decodes a slow video, takes long; a dead
 # one is noticed by torchrun at once.
 PATIENCE = timedelta(hours=2)
+# And until all have met: Gloo's first connections may be lost where a rank was killed just before. torchrun then starts
+# all of them again.
+MEETING = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def join(device: Literal["cpu", "cuda"]) -> Ranks:
     rank, size, local_rank, local_size = (
         int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     )
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=MEETING)
+    dist.set_timeout(PATIENCE)
     return Ranks(rank, size, local_rank, local_size)
 
 
