@@ -216,6 +216,7 @@ def _environment(job: Evaluation, lock: locks.Lock) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // job.devices)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{STOP_S:.0f}",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # ranks that start again meet in a store of their own
         locks.TOKEN: lock.token,
         lifeline.PARENT: str(os.getpid()),
     }
