@@ -14,8 +14,7 @@ import torch.distributed as dist
 # How long a process waits for the others. Whoever is first at a checkpoint, or decodes a slow video, takes long; a dead
 # one is noticed by torchrun at once.
 PATIENCE = timedelta(hours=2)
-# And until all have met: Gloo's first connections may be lost where a rank was killed just before. torchrun then starts
-# all of them again.
+# And until all have met: by then each has imported what it needs. Who waits in vain is started again by torchrun.
 MEETING = timedelta(minutes=2)
 
 

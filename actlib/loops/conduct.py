@@ -216,7 +216,8 @@ def _environment(job: Evaluation, lock: locks.Lock) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // job.devices)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{STOP_S:.0f}",
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # ranks that start again meet in a store of their own
+        # Else torchrun has one store for all starts (2.15), and a rank may find there where a dead one had listened.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         locks.TOKEN: lock.token,
         lifeline.PARENT: str(os.getpid()),
     }
