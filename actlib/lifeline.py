@@ -48,6 +48,23 @@ def end_at_once(why: str, status: int) -> None:
         os._exit(status)
 
 
+def stop(pid: int, grace_s: float) -> None:
+    """End a process and all its descendants: politely, then by force after `grace_s` seconds."""
+    import psutil
+
+    try:
+        parent = psutil.Process(pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=grace_s)
+    _kill(alive)
+    psutil.wait_procs(alive, timeout=grace_s)
+
+
 def is_there(pid: int) -> bool:
     """Whether a process of this number lives on this machine, or is dead and not collected yet."""
     try:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import psutil
 import torch
 
 from actlib import lifeline, locks
@@ -197,15 +196,7 @@ class _Ranks:
         """End agent and ranks, whatever they are at: politely, then by force."""
         if self._agent.poll() is not None:
             return
-        family = []
-        with contextlib.suppress(psutil.Error):
-            family = psutil.Process(self._agent.pid).children(recursive=True)
-        self._agent.terminate()  # it ends its ranks
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._agent.wait(STOP_S)
-        for each in [*family, self._agent]:
-            with contextlib.suppress(psutil.Error):
-                each.kill()
+        lifeline.stop(self._agent.pid, STOP_S)
         self._agent.wait()
 
 

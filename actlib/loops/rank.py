@@ -78,7 +78,7 @@ def main(folder: str) -> None:
     try:
         work(folder, teller)
     except BaseException as error:
-        note_failure(folder, rank, error, ends=isinstance(error, Exception) and not is_loss(error))
         traceback.print_exc()
-        sys.stderr.flush()
+        sys.stderr.flush()  # before the conductor knows, which ends all ranks
+        note_failure(folder, rank, error, ends=isinstance(error, Exception) and not is_loss(error))
         os._exit(1)  # at once: at a usual end it might wait for the others

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from actlib import lifeline, locks
 from actlib.files import FULL, DiskFull, free_bytes, write_json, write_text
 from actlib.locks import TOKEN
@@ -153,7 +151,7 @@ class Supervisor:
         """Read on in the run's log; what became of it once its process has ended, or another machine has taken its
         folder over, else None."""
         if self._lock.lost:
-            stop(self._pid)
+            lifeline.stop(self._pid, STOP_S)
             self._lock.release()
             return Outcome(self.task.run, "failed", time.monotonic() - self._began, self._lock.lost)
         code = self._poll()
@@ -171,7 +169,7 @@ class Supervisor:
     def interrupt(self) -> Outcome:
         """Stop the run with all its processes, and note that."""
         if self._poll() is None:
-            stop(self._pid)
+            lifeline.stop(self._pid, STOP_S)
         return self._end("interrupted")
 
     def _end(self, why: str) -> Outcome:
@@ -208,20 +206,3 @@ def why_failed(run: RunFolder, code: int) -> str:
         return str(DiskFull(run.folder, None, free_bytes(run.folder)))
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     return f"papermill ended with code {code}: {lines[-1] if lines else 'it said nothing'}"
-
-
-def stop(pid: int) -> None:
-    """End a process and all its descendants: politely, then by force after STOP_S seconds."""
-    try:
-        parent = psutil.Process(pid)
-        family = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_S)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=STOP_S)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 from doubled import double_network
-from jupyter_client.manager import start_new_kernel
+from kernels import watched_kernel
 from training import content, params, run, weights
 
 from actlib.loops import evaluate, prepare, train
@@ -176,28 +176,16 @@ AFTER = "print('then', len(begun), psutil.wait_procs(begun, 60)[1], job.stopped,
 
 @pytest.mark.slow
 def test_an_interrupted_or_killed_kernel_leaves_nothing_at_work(motion_table, tmp_path, monkeypatch):
-    monkeypatch.delenv("ACTLIB_HEADLESS", raising=False)
-    monkeypatch.setenv("JPY_SESSION_NAME", "test.ipynb")  # a person watches
-    manager, client = start_new_kernel(kernel_name="python3")
     given = params(motion_table, tmp_path, **TWO | {"epochs": 500}).model_dump_json()
-    said: list[str] = []
-
-    def hear(message):
-        said.append(message["content"].get("text", "") + message["content"].get("ename", ""))
-
-    def said_by(code: str) -> str:
-        said.clear()
-        client.execute_interactive(code, timeout=MOST_S, output_hook=hear)
-        return "".join(said)
-
-    try:
+    with watched_kernel(monkeypatch) as (manager, client, said_by):
         once = said_by(CELL.format(parameters=given, interrupts=1))  # ends after the epoch at hand
         stopped = f"stopped after {content(tmp_path / 'checkpoints' / 'last.pt')['epoch']} of 500 epochs"
         assert stopped in once and "KeyboardInterrupt" not in once, once
-        assert f"[] {stopped}" in said_by(AFTER) and "then 0" not in said[-1], said
+        after = said_by(AFTER)
+        assert f"[] {stopped}" in after and "then 0" not in after, after
         twice = said_by(CELL.format(parameters=given, interrupts=2))  # at once, within the loop's body
         assert "KeyboardInterrupt" in twice and "goes on after epoch" in twice, twice
-        assert "[] stopped after" in said_by(AFTER), said
+        assert "[] stopped after" in said_by(AFTER)
         client.execute(CELL.format(parameters=given, interrupts=0))
         kernel = manager.provisioner.pid
         ranks = wait_until(lambda: pids_of(tmp_path))
@@ -206,6 +194,3 @@ def test_an_interrupted_or_killed_kernel_leaves_nothing_at_work(motion_table, tm
         os.kill(kernel, signal.SIGKILL)
         alive = psutil.wait_procs(family, timeout=MOST_S)[1]
         assert not alive, [each.cmdline() for each in alive]
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)

@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from jupyter_client.manager import start_new_kernel
+from kernels import watched_kernel
 from training import assert_same_weights, content, params, run, weights
 
 from actlib.loops import prepare, train
@@ -60,20 +60,7 @@ AFTER = "print('then', len(job.history), job.stopped, signal.getsignal(signal.SI
 @pytest.mark.slow
 def test_a_notebooks_first_interrupt_ends_after_the_epoch_and_the_second_at_once(motion_table, tmp_path, monkeypatch):
     """In a real kernel with a data worker, which the interrupt reaches too."""
-    monkeypatch.delenv("ACTLIB_HEADLESS", raising=False)
-    monkeypatch.setenv("JPY_SESSION_NAME", "test.ipynb")  # a person watches
-    manager, client = start_new_kernel(kernel_name="python3")
-
-    def said_by(code: str) -> str:
-        said = []
-
-        def hear(message):
-            said.append(message["content"].get("text", "") + message["content"].get("ename", ""))
-
-        client.execute_interactive(code, timeout=300, output_hook=hear)
-        return "".join(said)
-
-    try:
+    with watched_kernel(monkeypatch) as (_, _, said_by):
         for interrupts, name in ((1, "once"), (2, "twice")):
             given = params(motion_table, tmp_path / name, epochs=3, num_workers=1).model_dump_json()
             said = said_by(CELL.format(parameters=given, interrupts=interrupts))
@@ -81,6 +68,3 @@ def test_a_notebooks_first_interrupt_ends_after_the_epoch_and_the_second_at_once
             assert ("epoch 1\nstopped after 1 of 3" in said) == (interrupts == 1), said
             assert "then 1 stopped after 1 of 3 epochs True" in said_by(AFTER)
             assert content(tmp_path / name / "checkpoints" / "last.pt")["epoch"] == 1
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)

@@ -15,13 +15,14 @@ import psutil
 import pytest
 from batches import batch_of, make_project, status
 
+from actlib import lifeline
 from actlib.files import project_root, write_text
 from actlib.models.weights.checkpoint import save_checkpoint
 from actlib.params import CompareParams, ParamsError
 from actlib.runs.batch import read_batch
 from actlib.runs.execute import run_batch, summary
 from actlib.runs.folder import RunFolder, number
-from actlib.runs.supervise import stop
+from actlib.runs.supervise import STOP_S
 
 
 @pytest.fixture
@@ -192,9 +193,9 @@ def test_stop_ends_what_does_not_want_to():
     )
     process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
-    stop(process.pid)
+    lifeline.stop(process.pid, STOP_S)
     assert not psutil.pid_exists(process.pid)
-    stop(process.pid)  # gone already: nothing to do
+    lifeline.stop(process.pid, STOP_S)  # gone already: nothing to do
     process.stdout.close()
 
 
