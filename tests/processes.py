@@ -17,15 +17,20 @@ FORK = multiprocessing.get_context("fork")
 MOST_S = 300
 
 
-def on_ranks(size: int, work, folder: Path, *arguments) -> list:
-    """What `work(ranks, *arguments)` returns in each of `size` processes, children of this one.
+def on_ranks(size: int, work, folder: Path, *arguments, machines: tuple[int, ...] = ()) -> list:
+    """What `work(ranks, *arguments)` returns in each of `size` processes, children of this one. `machines`: of so many
+    processes each, which believe themselves on machines of their own; one for all if not given.
     Fails with what the first of them to fail says."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
     importlib.import_module("torch._dynamo")  # DistributedDataParallel does: once, before the fork
-    processes = [FORK.Process(target=_rank, args=(rank, size, port, folder, work, arguments)) for rank in range(size)]
+    places = [(local_rank, count) for count in machines or (size,) for local_rank in range(count)]
+    processes = [
+        FORK.Process(target=_rank, args=(rank, size, place, port, folder, work, arguments))
+        for rank, place in enumerate(places)
+    ]
     for each in processes:
         each.start()
     for each in processes:
@@ -36,9 +41,9 @@ def on_ranks(size: int, work, folder: Path, *arguments) -> list:
     return [pickle.loads((folder / f"found_{rank}.pickle").read_bytes()) for rank in range(size)]
 
 
-def _rank(rank: int, size: int, port: int, folder: Path, work, arguments: tuple) -> None:
+def _rank(rank: int, size: int, place: tuple[int, int], port: int, folder: Path, work, arguments: tuple) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size))
-    os.environ.update(LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(size))
+    os.environ.update(LOCAL_RANK=str(place[0]), LOCAL_WORLD_SIZE=str(place[1]))
     torch.set_num_threads(1)
     try:
         found = work(join("cpu"), *arguments)

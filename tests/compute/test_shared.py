@@ -1,15 +1,14 @@
 """What processes of one machine share: made once, mapped by all, gone from the disk; an error is everybody's."""
 
-import multiprocessing
 import os
-import socket
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from processes import on_ranks
 
-from actlib.compute.processes import ALONE, join
+from actlib.compute.processes import ALONE
 from actlib.compute.shared import shared_on_node
 from actlib.datasets.dataset_info import read_dataset_info
 from actlib.datasets.errors import DataError
@@ -17,22 +16,9 @@ from actlib.datasets.table import read_table, rows_of
 from actlib.files import DiskFull
 from actlib.loops.videos import read_videos
 
-MACHINES = [(0, 0, 2), (1, 1, 2), (2, 0, 1)]  # rank, local_rank, local_size: two on one machine, one on another
-BOUND = 120  # seconds
 
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def as_rank(number, port, folder, table, answers):
-    rank, local_rank, local_size = MACHINES[number]
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(len(MACHINES)), "LOCAL_RANK": str(local_rank)}
-    os.environ |= {"LOCAL_WORLD_SIZE": str(local_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def as_rank(ranks, folder, table):
     tempfile.tempdir = str(folder)
-    ranks = join("cpu")
     made = []
 
     def numbers():
@@ -64,8 +50,8 @@ def as_rank(number, port, folder, table, answers):
     info, rows, validation = read_videos(str(table), ["validation", "training"], ranks)
     answer["classes"], answer["videos"] = info.classes, [videos_of(each) for each in rows]
     answer["table"] = None if validation is None else validation["video_id"].tolist()
-    answers.put((rank, answer))
     ranks.wait()
+    return answer
 
 
 def videos_of(rows):
@@ -76,19 +62,8 @@ def videos_of(rows):
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory, motion_table):
     """What each of three processes on two machines, which are one here, saw."""
-    context, folder = multiprocessing.get_context("fork"), tmp_path_factory.mktemp("shared")
-    queue, port = context.Queue(), free_port()
-    processes = [context.Process(target=as_rank, args=(each, port, folder, motion_table, queue)) for each in range(3)]
-    for process in processes:
-        process.start()
-    try:
-        found = dict(queue.get(timeout=BOUND) for _ in processes)
-    finally:
-        for process in processes:
-            process.join(BOUND)
-            process.kill()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    return [found[rank] for rank in range(3)]
+    folder = tmp_path_factory.mktemp("shared")
+    return on_ranks(3, as_rank, tmp_path_factory.mktemp("ranks"), folder, motion_table, machines=(2, 1))
 
 
 def test_each_machine_makes_it_once_and_all_map_its_file(answers):
