@@ -20,7 +20,7 @@ from actlib.models import (
 )
 from actlib.models.weights.convert import ConvertError, convert
 from actlib.models.weights.fetch import fetch_weights
-from actlib.models.weights.file import read_weights
+from actlib.models.weights.hub import is_on_hub, read_pretrained
 from actlib.models.weights.identify import fits
 from actlib.models.weights.published import published_table
 
@@ -77,8 +77,8 @@ def _fetch(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     if row := find_published(options.file):
         print(_described(row))
-    path = find_weights(options.file)
-    file = read_weights(path)
+    path = fetch_weights(options.file) if is_on_hub(options.file) else find_weights(options.file)
+    file = read_pretrained(path)
     told = f", says it is of {shown(file.told)}" if file.told else ""
     print(f"{path}: {file.kind}, {len(file.state)} tensors{told}")
     found = fits(file)

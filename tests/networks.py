@@ -8,12 +8,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from actlib.models import list_models
 
+_HF, _HF_NAMES = "num_frames=4 crop_size=32 hidden_size=24", ("hf_videomae", "hf_timesformer", "hf_vivit")
 # Options for clips of 4×32×32, where a network is built for one size of clip or is large.
 SMALL_OPTIONS: dict[str, str] = {
     "c3d": "crop_size=32 width_mult=0.125",
     "wideresnet50": "widen_k=1",  # at 2 it has 158 million parameters
     "tv_mvit_v1_b": "num_frames=4 crop_size=32",
     "tv_mvit_v2_s": "num_frames=4 crop_size=32",
+    **{name: f"{_HF} num_hidden_layers=2 num_attention_heads=2 intermediate_size=40" for name in _HF_NAMES},
+    "hf_vjepa2": f"{_HF} num_hidden_layers=2 num_attention_heads=2 num_pooler_layers=1",
+    "hf_videoprism": f"{_HF.replace(' hidden', ' patch_size=16 hidden')} num_spatial_layers=1 num_temporal_layers=1 "
+    "num_attention_heads=2 intermediate_size=40",
+    **{f"{kind}_timm": "backbone=test_resnet" for kind in ("tsn", "tam", "tsm")},
 }
 
 

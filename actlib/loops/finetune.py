@@ -24,7 +24,7 @@ def open_pretrained(p: FinetuneParams, classes: list[str]) -> VideoModel:
     image network, which are inflated into it. Raises WeightsError or ModelError."""
     row = find_published(p.pretrained)
     num_classes = len(classes) if row and row.image else None  # None: as many as the file has
-    model = create_model(p.model or None, num_classes, pretrained=p.pretrained)
+    model = create_model(p.model or None, num_classes, pretrained=p.pretrained, untold_classes=len(classes))
     print(model.load_report)
     return model
 

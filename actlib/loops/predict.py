@@ -32,6 +32,7 @@ from actlib.loops.running import chosen_execution
 from actlib.models import VideoModel
 from actlib.models.weights.checkpoint import CheckpointError
 from actlib.models.weights.convert import read_classes, unnamed
+from actlib.models.weights.hub import is_folder
 from actlib.params import ParamsError, PredictParams
 
 BEST = 5  # classes that tables and plots show of a video
@@ -273,9 +274,9 @@ def _opened(p: PredictParams, source: str, name: str, device: torch.device, leng
 
 
 def _checkpoint_of(source: str) -> str:
-    """`source`, or of a run folder its best checkpoint."""
+    """`source`, which may be a folder of transformers; of a run folder its best checkpoint."""
     path = Path(source)
-    if not path.is_dir():
+    if not path.is_dir() or is_folder(path):
         return source
     best = path / "checkpoints" / "best.pt"
     if not best.is_file():

@@ -19,7 +19,9 @@ from actlib.models import (  # noqa: F401  (each registers its models)
     shufflenet,
     shufflenetv2,
     squeezenet,
+    timm_models,
     torchvision_models,
+    transformers_models,
     wideresnet,
 )
 from actlib.models.registry import (

@@ -6,6 +6,7 @@ is that of a registered network, or of one of the user's own, as in `my_nets.py:
 """
 
 from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -33,6 +34,7 @@ class VideoModel(nn.Module):
 
     classifier_name = "fc"  # the head's prefix in the state dict
     dropout_name = "dropout"  # the dropout module before it
+    before_head: tuple[str, ...] = ()  # prefixes of a norm or pooling that weights without a head lack too
     in_channels = _COMMON["in_channels"]
     name: str
     options: dict[str, Scalar]  # complete, defaults included
@@ -144,9 +146,16 @@ def is_builtin(name: str) -> bool:
     return name in _ENTRIES and _ENTRIES[name].__module__.startswith("actlib.models.")
 
 
+def library_of(name: str) -> str:
+    """The library of an extra that builds a network, by the attribute `needs` of its entry; empty for most."""
+    return getattr(_ENTRIES.get(name), "needs", "")
+
+
 def list_models() -> list[str]:
-    """Every registered model's name, in alphabetical order with numbers by value (resnet18 before resnet101)."""
-    return sorted(_ENTRIES, key=_natural_order)
+    """Every registered model's name, in alphabetical order with numbers by value (resnet18 before resnet101). Those
+    that a library of an extra builds are among them where it is installed."""
+    there = {library: not library or find_spec(library) is not None for library in set(map(library_of, _ENTRIES))}
+    return sorted((name for name in _ENTRIES if there[library_of(name)]), key=_natural_order)
 
 
 def model_options(name: str) -> dict[str, Scalar]:

@@ -167,7 +167,7 @@ class Params(Checked):
                 if path not in known:
                     coming = written and any(str(each) in written for each in (Path(path), *Path(path).parents))
                     weights = type(self).model_fields[name].json_schema_extra.get("weights")
-                    there = coming or is_address(path) or _is_there(os.path.join(root, path))
+                    there = coming or is_address(path, hub=weights) or _is_there(os.path.join(root, path))
                     known[path] = "" if there else _missing_weights(path) if weights else "no such file"
                 if why := known[path]:
                     alone = path == getattr(self, name) or why.startswith(f"{path}: ")
@@ -233,9 +233,10 @@ def _missing_weights(name: str) -> str:
     return ""
 
 
-def is_address(name: str) -> bool:
-    """Whether it is a web address, of which only the server knows whether there is anything."""
-    return name.startswith(("https://", "http://"))
+def is_address(name: str, hub: bool = False) -> bool:
+    """Whether it is a web address, or with `hub` one of transformers' hub (`hf:ORGANISATION/NAME`), of which only the
+    server knows whether there is anything."""
+    return name.startswith(("https://", "http://", *(["hf:"] if hub else [])))
 
 
 def is_checkpoint(name: str) -> bool:

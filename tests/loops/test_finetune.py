@@ -11,13 +11,14 @@ from actlib.datasets.table import class_names, read_table
 from actlib.loops import finetune, prepare, train
 from actlib.loops.optim import make_optimizer, make_schedule, rate, rate_factor
 from actlib.models import ModelError, WeightsError, create_from_spec, create_model, list_models
+from actlib.models.registry import library_of
 from actlib.models.weights.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 from actlib.params import FinetuneParams, ParamsError
 
 TINY = "resnet10 widen_factor=0.0625 conv1_t_size=3"
 TINY_TAM = "tam_resnet18 width_mult=0.0625"
 CLIPS = {"num_frames": 4, "frame_stride": 4, "short_side": 32, "crop_size": 32}
-FAMILIES = {name.rstrip("0123456789"): name for name in reversed(list_models())}  # the shallowest of each
+FAMILIES = {name.rstrip("0123456789"): name for name in reversed(list_models()) if not library_of(name)}  # shallowest
 FAST = {"num_workers": 0, "precision": "float32", "memory_format": "contiguous", "batch_size": 8, "flip": False}
 
 

@@ -15,14 +15,16 @@ from actlib.models import (
     parse_spec,
 )
 from actlib.models.parts.structure import structure_only
-from actlib.models.registry import register_model
+from actlib.models.registry import library_of, register_model
 from actlib.models.torchvision_models import NAMES
+from actlib.models.transformers_models import NAMES as HF_NAMES
 
 
 def test_list_models():
     names = list_models()
     assert names.index("resnet18") < names.index("resnet101")
-    families = Counter(name.rstrip("0123456789") for name in names if not name.startswith("tv_"))
+    own = [name for name in names if not library_of(name) and not name.startswith("tv_")]
+    families = Counter(name.rstrip("0123456789") for name in own)
     assert families == {
         **{"resnet": 7, "preresnet": 6, "wideresnet": 1, "resnext": 3, "densenet": 4, "r2plus1d": 7},
         **{"c3d": 1, "squeezenet": 1, "mobilenet": 1, "mobilenetv": 1, "shufflenet": 1, "shufflenetv": 1},
@@ -31,6 +33,8 @@ def test_list_models():
         **{f"{kind}_inception_v": 1 for kind in ("tsn", "tam", "tsm")},
     }
     assert {name for name in names if name.startswith("tv_")} == {f"tv_{name}" for name in NAMES}
+    assert {name for name in names if library_of(name) == "transformers"} == set(HF_NAMES.values())
+    assert {name for name in names if library_of(name) == "timm"} == {"tsn_timm", "tam_timm", "tsm_timm"}
     assert model_options("resnet50") == {
         "shortcut": "B",
         "conv1_t_size": 7,

@@ -40,7 +40,8 @@ NORMS = {"native_batch_norm", "native_layer_norm", "native_group_norm", "rms_nor
 WINDOW_POOLS = {"max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"}
 REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
 REDUCTIONS |= {"adaptive_max_pool2d", "adaptive_max_pool3d"}
-SOFTMAXES = {"softmax", "safe_softmax", "log_softmax"}  # not pointwise to torch, but one result an element all the same
+# Not pointwise to torch, but one result an element all the same.
+ONE_EACH = {"softmax", "safe_softmax", "log_softmax", "floor_divide", "hardswish"}
 MOVES = {
     "cat", "stack", "clone", "copy", "to_copy", "constant_pad_nd", "index", "index_select", "gather", "roll", "flip",
     "repeat", "as_strided", "fill", "new_zeros", "new_ones", "new_empty", "new_full", "empty_like", "zeros_like",
@@ -158,7 +159,7 @@ def _steps_of(func: torch._ops.OpOverload, args: tuple, kwargs: dict, output) ->
     elif name in REDUCTIONS and not pointwise:
         read = next(a.numel() for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor))
         kind, work = "pooling", read
-    elif name in SOFTMAXES or (pointwise and name not in MOVES):
+    elif name in ONE_EACH or (pointwise and name not in MOVES):
         kind = "elementwise"
     yield Step(kind, name, outputs, work)
     if name == "addmm" or (name == "convolution" and args[2] is not None):

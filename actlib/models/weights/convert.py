@@ -59,8 +59,8 @@ def convert(
     if len(names) != model.num_classes:
         raise ConvertError(f"{classes or source}: {len(names)} class names for a network of {model.num_classes}")
     given = {key: value for key, value in preprocessing.items() if value is not None}
-    if model.preprocessing is None and (open_ := [key for key in USUAL if key not in given]):
-        say(f"Not in the table of published files, so usual values were assumed: {_listed(USUAL, open_)}.")
+    if open_ := [key for key in USUAL if key not in given and key not in (model.preprocessing or {})]:
+        say(f"Neither the file nor a table tells, so usual values were assumed: {_listed(USUAL, open_)}.")
     complete = USUAL | (model.preprocessing or {}) | given
     origin = {"epoch": 0, "history": [], "params": {"converted_from": str(source)}}
     save_checkpoint(target, network_content(model, names, complete) | origin)

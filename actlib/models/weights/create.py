@@ -13,6 +13,7 @@ from actlib.models.registry import (
     VideoModel,
     create_from_spec,
     is_builtin,
+    library_of,
     list_models,
     merge_options,
     model_options,
@@ -20,7 +21,8 @@ from actlib.models.registry import (
 )
 from actlib.models.weights.fetch import fetch_weights
 from actlib.models.weights.fields import UNSAID, CheckpointError
-from actlib.models.weights.file import WeightsError, WeightsFile, read_weights
+from actlib.models.weights.file import WeightsError, WeightsFile
+from actlib.models.weights.hub import read_pretrained
 from actlib.models.weights.identify import fits, head_size
 from actlib.models.weights.inflate import is_image_network
 from actlib.models.weights.load import load_weights
@@ -44,6 +46,7 @@ def create_model(
     *,
     pretrained: str | Path | WeightsFile | None = None,
     inflate: str = "repeat",
+    untold_classes: int | None = None,
     **options: Scalar,
 ) -> VideoModel:
     """Build a model: randomly initialised, or with `pretrained` weights; in training mode.
@@ -51,9 +54,11 @@ def create_model(
     name: a network's name or whole spec (see `registry`), one in a file of the user's included.
     pretrained: a published file's name (`python -m actlib weights` lists them), the name of one of torchvision's
     weights, an address, the path of any weights file, a checkpoint of this project among them, or one that is read
-    already. Network, options and classes come from the checkpoint or the table, else from the layers; what is given
-    here must not contradict them. Another `num_classes` than the file's gives a fresh head, which the report says. An
-    image network's weights (ImageNet) are inflated as `inflate` says into the network `name`, which then must be given.
+    already; a folder of transformers, or hf:ORGANISATION/NAME for one of its hub (see `hub`). Network, options and
+    classes come from the checkpoint, the folder or the table, else from the layers; what is given here must not
+    contradict them. Another `num_classes` than the file's gives a fresh head, which the report says. An image network's
+    weights (ImageNet) are inflated as `inflate` says into the network `name`, which then must be given.
+    untold_classes: stands for `num_classes` where the file has no head that tells it, as of self-supervised training.
 
     The model has the attributes `spec`, `name`, `options`, `num_classes`, `in_channels`, and of its weights
     `preprocessing` (as in a checkpoint; None if unknown), `classes` (None if unknown) and `load_report`.
@@ -74,9 +79,14 @@ def create_model(
     row = find_published(pretrained.path if read else pretrained)
     if row and row.image and name is None:
         raise ModelError(f"{row.file} is of an image network: name the video network to be started from it")
-    file = pretrained if read else read_weights(fetch_weights(pretrained))
-    told = (_told_by_checkpoint if file.own else _told_by_table_or_layers)(file, row, name, options)
+    file = pretrained if read else read_pretrained(fetch_weights(pretrained))
+    if file.network:
+        told = _Told(**file.network)
+    else:
+        told = (_told_by_checkpoint if file.own else _told_by_table_or_layers)(file, row, name, options)
     _refuse_contradiction(file.path, told, name, options)
+    if told.num_classes is None and num_classes is None:
+        num_classes = untold_classes
     if num_classes is None and told.num_classes is None:
         raise ModelError(f"{file.path} does not tell the number of classes: say num_classes")
     replaced = num_classes not in (None, told.num_classes)
@@ -117,7 +127,7 @@ def _told_by_checkpoint(file: WeightsFile, row: object, name: str | None, option
         raise ModelError(f"{file.path} is of {wanted}, not of {name}")
     elif is_code(wanted):
         _require_allowed(file.path, wanted)
-    elif wanted not in list_models():
+    elif not is_builtin(wanted) and wanted not in list_models():
         raise CheckpointError(
             f"{file.path}: its network {wanted!r} was registered or made in a notebook, and is not known here; run the "
             f"cell that registers it, or put the function into a file and name it, as in model: my_nets.py:{told_name}"
@@ -160,7 +170,7 @@ def _told_by_table_or_layers(
     Without a row the layers alone tell."""
     row = row or find_published(file.path)
     preprocessing = row.preprocessing if row else None
-    if name is not None and not is_builtin(name):  # the user's own, whose options layers cannot tell
+    if name is not None and (not is_builtin(name) or library_of(name)):  # whose options layers cannot tell
         return _Told(name, options, head_size(file, name, options) or None, preprocessing)
     if row and not row.image:
         found = fits(file, names=[row.spec.split()[0]])

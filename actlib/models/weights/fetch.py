@@ -12,6 +12,7 @@ from actlib.messages import did_you_mean
 from actlib.models.weights.archive import HEAD, what_it_is
 from actlib.models.weights.fields import CheckpointError
 from actlib.models.weights.file import DamagedFileError, WeightsError, read_weights
+from actlib.models.weights.hub import fetch_from_hub, is_folder, is_on_hub
 from actlib.models.weights.published import Published, find_published, published_table
 
 
@@ -29,8 +30,10 @@ def find_weights(name: str | Path) -> Path:
     Nothing is read or fetched. Raises WeightsError, saying where to get it and where to put it.
     """
     path = Path(name).expanduser()
-    if path.is_file():
+    if path.is_file() or is_folder(path):
         return path
+    if path.is_dir():
+        raise WeightsError(f"{name}: a folder without the config.json of transformers; name a weights file in it")
     row = find_published(name)
     target = weights_folder() / (row.file if row else path.name)
     if _is_bare(name) and target.is_file():
@@ -45,7 +48,8 @@ def find_weights(name: str | Path) -> Path:
 def fetch_weights(name: str | Path) -> Path:
     """`find_weights`, but what has an address is downloaded into the weights folder if it is not there yet.
 
-    `name` may be an https address itself. Raises WeightsError where that fails or only a person can fetch the file.
+    `name` may be an https address itself, or hf:ORGANISATION/NAME of transformers' hub (see `hub`). Raises WeightsError
+    where that fails or only a person can fetch the file.
     """
     if re.match(r"https?://", str(name)):
         file = re.split(r"[?#]", str(name))[0].rsplit("/", 1)[1]
@@ -56,6 +60,8 @@ def fetch_weights(name: str | Path) -> Path:
         sha256 = row.sha256 if row and row.url == name else digest[1] if digest else ""
         target = weights_folder() / file
         return target if target.is_file() else _download(str(name), target, sha256)
+    if is_on_hub(name):
+        return fetch_from_hub(str(name))
     row = find_published(name)
     try:
         return find_weights(name)

@@ -2,6 +2,7 @@
 
 - a state dict of torch.save (any version since 0.4), alone or under 'state_dict' as in a checkpoint of the reference
   codebases or of this project, its keys with or without DataParallel's 'module.'
+- a state dict in a file of safetensors, as timm has them (of transformers' folders see `hub`)
 - a Caffe2 pickle of video-nonlocal-net (see `caffe2`)
 - names of mit-han-lab/temporal-shift-module: `base_model.layer1.0.conv1.net.weight`, `new_fc.weight`
 - batch norms frozen as in pytorch-resnet3d, whose `weight` is called `scale`
@@ -48,6 +49,8 @@ class WeightsFile:
     content: dict = field(default_factory=dict)  # what stands beside the 'state_dict' of a checkpoint
     kind: str = "state dict"  # in words, for reports
     tsm_placement: str = ""  # 'residual' or 'inplace' where the names of a TSM file tell
+    network: dict | None = None  # what a folder tells of it: name, options, num_classes, preprocessing, classes
+    note: str = ""  # what a person should know of it besides
 
     @property
     def own(self) -> bool:
@@ -76,6 +79,8 @@ def read_weights(path: str | Path) -> WeightsFile:
             arrays, ignored = caffe2_state(read_caffe2(path))
             state = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
             return WeightsFile(path, state, ignored, kind="Caffe2 pickle")
+        if path.suffix == ".safetensors":
+            return WeightsFile(path, _load_safetensors(path), kind="state dict")
         content = _load(path)
     except Caffe2Error as error:
         raise WeightsError(str(error)) from error
@@ -153,6 +158,18 @@ def _load(path: Path) -> object:
         ) from error
     except Exception as error:  # damaged bytes make the loader fail in many ways
         raise DamagedFileError(path, f"torch cannot load it ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError:
+        raise WeightsError(f"{path}: a file of safetensors: pip install -e '.[hf]', or '.[timm]'") from None
+    try:
+        return _state_dict(load_file(path), path)
+    except SafetensorError as error:
+        raise DamagedFileError(path, f"safetensors cannot load it ({str(error)[:200]})") from error
 
 
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:

@@ -2,11 +2,14 @@
 
 A candidate is built without storage (on torch's meta device) and compared entry by entry, the head's size aside.
 Options that layers do not show (strides, pooling, …) are named, and taken from what the file tells besides.
+A folder of transformers tells all itself; of a state dict alone its networks' default sizes are recognised. Networks of
+timm's are not looked for, since any of hundreds of backbones could be meant; theirs are told by a name.
 """
 
 import itertools
 import re
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,10 +24,12 @@ from actlib.models.registry import (
     create_from_spec,
     format_spec,
     is_builtin,
+    library_of,
     list_models,
     model_options,
     parse_spec,
 )
+from actlib.models.transformers_models import BODIES
 from actlib.models.weights.file import WeightsFile
 from actlib.models.weights.inflate import drop_auxiliary, is_image_network
 from actlib.models.weights.published import find_published, spec_of_arch
@@ -68,14 +73,20 @@ def fits(file: WeightsFile, names: Iterable[str] | None = None) -> list[Fit]:
     """Every network of this package that fits, most likely first: what the table of published files or the file itself
     says, then the fewest options that differ from the defaults. `names`: look at these models only."""
     shapes = _shapes_of(file)
-    names = names or filter(is_builtin, list_models())
+    if file.network:
+        spec = format_spec(file.network["name"], file.network["options"])
+        told = Fit(spec, file.network["num_classes"] or 0, (), "its config.json")
+        return [told] if names is None or file.network["name"] in names else []
+    names = names or [each for each in list_models() if is_builtin(each) and library_of(each) != "timm"]
     found = [fit for name in _possible(names, shapes) for fit in _fits_of(name, shapes)]
     return sorted((_with_hints(fit, file) for fit in found), key=lambda fit: _order(fit, file))
 
 
 def head_size(file: WeightsFile, name: str, options: dict[str, Scalar]) -> int:
-    """The number of classes of a file whose layers are those of a network of the user's, the head aside; else 0."""
-    return _head_size(_described(create_from_spec(name, 1, **options)), _shapes_of(file))
+    """The number of classes of a file whose layers are those of a network of the user's or a library's, the head aside;
+    else 0."""
+    with structure_only() if library_of(name) else nullcontext():  # code of the user's may need values
+        return _head_size(_described(create_from_spec(name, 1, **options)), _shapes_of(file))
 
 
 def unseen_options(name: str) -> tuple[str, ...]:
@@ -89,20 +100,24 @@ def _sets_a_layer(option: str, options: dict[str, Scalar]) -> bool:
 
 
 def _possible(names: Iterable[str], shapes: Shapes) -> list[str]:
-    """The names worth building: ResNets of other depths are not."""
+    """The names worth building: ResNets of other depths are not, nor networks of transformers without their prefix."""
     counts = [0, 0, 0, 0]
     for key in shapes:
         if place := re.match(r"layer([1-4])\.(\d{1,3})\.", key):
             stage = int(place[1]) - 1
             counts[stage] = max(counts[stage], int(place[2]) + 1)
     depths = {depth for depth, blocks in BLOCK_COUNTS.items() if list(blocks) == counts}
-    return [name for name in names if not (depth := _DEPTH.search(name)) or int(depth[1]) in depths]
+    names = [name for name in names if not (depth := _DEPTH.search(name)) or int(depth[1]) in depths]
+    tops = {key.partition(".")[0] for key in shapes}
+    return [name for name in names if BODIES.get(name) in {None, *tops}]
 
 
 def _fits_of(name: str, shapes: Shapes) -> list[Fit]:
     """The fits of one model, over the options that layers show."""
     defaults = model_options(name)
     visible = [option for option in defaults if option in VISIBLE or _sets_a_layer(option, defaults)]
+    if library_of(name):  # its options set the size of every layer
+        visible = []
     names_only = [option for option in visible if option in ("shortcut", "release", "version", "blending_frames")]
     others = [option for option in visible if option not in names_only]
     found, seen = [], []

@@ -27,6 +27,7 @@ class LoadReport:
     method: str = ""  # how: repeat or mean
     kept: tuple[str, ...] = ()  # entries that an image network cannot have; they keep the model's own values
     ignored: int = 0  # entries of the file that are no weights of the network: momenta, auxiliary heads
+    note: str = ""  # what a person should know of the file besides
     not_finite: tuple[str, ...] = ()  # entries with a NaN or an infinity: of a network that diverged, or damaged
 
     def __str__(self) -> str:
@@ -37,11 +38,13 @@ class LoadReport:
         if self.kept:
             line += f"; {len(self.kept)} tensors of temporal layers keep their initial values"
         if self.skipped:
-            line += f"; the head is the model's own ({', '.join(self.skipped)})"
+            line += f"; the head is the model's own ({listed(self.skipped, 6)})"
         if self.missing_counters:
             line += f"; {self.missing_counters} num_batches_tracked not in the file"
         if self.ignored:
             line += f"; {self.ignored} entries of the file ignored, which are no weights of the network"
+        if self.note:
+            line += f"; {self.note}"
         if self.not_finite:
             line += f"; NOT ALL ARE FINITE NUMBERS: {listed(self.not_finite, 5)}, so its scores may be none either"
         return line
@@ -63,6 +66,8 @@ def load_weights(
     file = path if isinstance(path, WeightsFile) else read_weights(path)
     expected = model.state_dict()
     head = [key for key in expected if key.startswith(f"{model.classifier_name}.")]
+    if replace_head:
+        head += [key for key in expected if key.startswith(model.before_head) and key not in file.state]
     skipped = tuple(head) if replace_head else ()
     found, inflated, optional = for_video(file.state, expected, inflate)
     ignored = file.ignored + len(file.state) - len(found)
@@ -91,7 +96,7 @@ def load_weights(
     method = inflate if inflated else ""
     odd = tuple(key for key, tensor in found.items() if not tensor.isfinite().all())
     return LoadReport(
-        file.path, len(found), len(expected), skipped, len(counters), inflated, method, kept, ignored, odd
+        file.path, len(found), len(expected), skipped, len(counters), inflated, method, kept, ignored, file.note, odd
     )  # fmt: skip
 
 
