@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from actlib.files import write_with
+from actlib.files import write_csv, write_with
 from actlib.loops.predict import OpenNetwork, Windows
 from actlib.messages import cut, listed
 
@@ -154,6 +154,10 @@ def load_features(path: str | Path) -> Features:
     return found
 
 
-def file_name(network: str, what: str = "features") -> str:
-    """What the file of a network's features is called, without a suffix: any name as a file system takes it."""
-    return f"{what}_" + re.sub(r"[^\w.-]+", "_", network)
+def write_features(folder: str | Path, features: Features, what: str = "features", *, csv: bool = True) -> Path:
+    """Write `features` into a run folder as WHAT_NETWORK.npz, whose path is returned; with `csv` also the table, which
+    of thousands of videos is long."""
+    name = f"{what}_" + re.sub(r"[^\w.-]+", "_", features.network)
+    if csv:
+        write_csv(Path(folder) / f"{name}.csv", features.table)
+    return save_features(Path(folder) / f"{name}.npz", features)

@@ -52,6 +52,13 @@ class LinearProbe:
         require_alike(self.spec, self.weight.shape[1], features)
         return _softmax(features, self.weight, self.bias, self.mean, self.std)
 
+    def answers(self, features: Features) -> pd.DataFrame:
+        """What it says of any videos with a vector: video_id, network, class, score. Raises FeaturesError."""
+        softmax, videos = self.softmax(features)[features.known], features.videos["video_id"][features.known]
+        names = [self.classes[place] for place in softmax.argmax(axis=1)]
+        told = {"network": features.network, "class": names, "score": softmax.max(axis=1)}
+        return pd.DataFrame({"video_id": videos.tolist()} | told)
+
 
 def linear_probe(train: Features, test: Features, strengths: Sequence[float] = STRENGTHS) -> LinearProbe:
     """Multinomial logistic regression on frozen features, standardised by the training videos':

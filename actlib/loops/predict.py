@@ -16,12 +16,15 @@ import torch
 
 from actlib.compute.device import pick_device, to_float
 from actlib.compute.execution import Execution
+from actlib.datasets.clips import show
 from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import cut, resize_short_side
 from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
+from actlib.datasets.dataset_info import read_dataset_info
 from actlib.datasets.errors import DataError
 from actlib.datasets.named_videos import find_named, probe_named
+from actlib.datasets.table import read_table, rows_of
 from actlib.loops.evaluate import NOT_FINITE, Folded, Owner, run_views
 from actlib.loops.finetune import inherit_preprocessing
 from actlib.loops.prepare_evaluation import open_checkpoint
@@ -221,12 +224,23 @@ class Predicting:
 
 def find_videos(p: PredictParams, progress: Callable[..., Iterable] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(videos, unreadable): see `named_videos.probe_named`. What has an address is fetched into `p.run_dir`/videos.
-    Raises DataError, and before anything is fetched ParamsError for a network or class list that is not there."""
+    Raises DataError, and before anything is fetched ParamsError for a network or class list that is not there, and
+    DataError for a `p.table` that cannot be read or has no training or validation videos."""
     missing = p.missing_inputs(".")
     for name in {"networks", "class_list"} & set(missing):
         raise ParamsError(f"{name}: {missing[name]}")
+    if p.table:
+        table = read_table(p.table)
+        read_dataset_info(p.table, table)
+        for subset in ("training", "validation"):  # to learn from, and to measure on
+            rows_of(table, subset, p.table)
     paths = find_named(p.videos, Path(p.run_dir) / "videos")
     return probe_named(paths, timeout=p.timeout, backend=p.video_backend, progress=progress)
+
+
+def frames_of(p: PredictParams, videos: pd.DataFrame, count: int) -> list[np.ndarray]:
+    """See `clips.show.frames_of`."""
+    return show.frames_of(videos, count, timeout=p.timeout, backend=p.video_backend)
 
 
 def open_networks(p: PredictParams, videos: pd.DataFrame, unreadable: pd.DataFrame | None = None) -> Predicting:
