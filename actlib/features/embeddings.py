@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from actlib.files import write_csv, write_with
-from actlib.loops.predict import OpenNetwork, Windows
+from actlib.loops.predict import OpenNetwork, Predicting, Windows
 from actlib.messages import cut, listed
 
 VIDEO_COLUMNS = ("video_id", "path", "label", "subset", "start", "end", "clips", "error")
@@ -80,31 +80,44 @@ class Features:
             chosen |= {"clips": self.clips[order], "spans": spans}
         return replace(self, **chosen)
 
+    def and_unreadable(self, unreadable: pd.DataFrame | None) -> "Features":
+        """These and a row for each video of which nothing could be read: video_id, path, reason."""
+        if unreadable is None or unreadable.empty:
+            return self
+        rows = unreadable.assign(label="", subset="", start=0, end=0, clips=0, error=unreadable["reason"])
+        without = np.full((len(rows), self.vectors.shape[1]), np.nan, dtype=np.float32)
+        videos = pd.concat([self.videos, rows[list(VIDEO_COLUMNS)]], ignore_index=True)
+        return replace(self, videos=videos, vectors=np.concatenate([self.vectors, without]))
+
     def __str__(self) -> str:
         failed = int((~self.known).sum())
         words = f"{len(self):,} videos × {self.vectors.shape[1]} numbers of {self.network} ({self.protocol})"
         return words + (f"; {failed:,} without: {listed(self.videos['video_id'][~self.known].tolist())}" * bool(failed))
 
 
-def features_of_windows(answers: Sequence[Windows], network: OpenNetwork) -> Features:
-    """Those of notebook 08: of each video that `network` answered, the mean of its windows', which are kept."""
-    ours = [each for each in answers if each.network == network.name and each.features is not None]
-    size = ours[0].features.shape[1] if ours else 0
-    means = [each.features.mean(axis=0, dtype=np.float64) if len(each.features) else [np.nan] * size for each in ours]
-    videos = {
-        "video_id": [each.video_id for each in ours], "path": [each.path for each in ours], "label": "", "subset": "",
-        "start": 0, "end": [int(each.ends.max(initial=0)) for each in ours],
-        "clips": [len(each.starts) for each in ours],
-        "error": ["" if len(each.starts) else each.error or NOT_SEEN for each in ours],
-    }  # fmt: skip
-    spans = [(row, *span) for row, each in enumerate(ours) for span in zip(each.starts, each.ends)]
-    return Features(
-        videos=pd.DataFrame(videos), vectors=np.array(means, dtype=np.float32).reshape(-1, size), classes=[],
-        network=network.name, spec=network.model.spec, protocol=str(network.protocol),
-        preprocessing=network.model.preprocessing,
-        clips=np.concatenate([each.features for each in ours]) if ours else np.zeros((0, 0), dtype=np.float32),
-        spans=np.array(spans, dtype=np.int64).reshape(-1, 3),
+def features_of_windows(job: Predicting, network: OpenNetwork, answers: Sequence[Windows]) -> Features:
+    """Those of notebook 08's videos: the mean over the windows of each, which are kept. `answers` of `job.score` with
+    features, in any order, those of other networks left out."""
+    by_video = {each.video_id: each for each in answers if each.network == network.name}
+    ours = [by_video[name] for name in job.videos["video_id"]]
+    whole = [not each.error and len(each.starts) > 0 for each in ours]
+    kept = [each.features for each, sound in zip(ours, whole) if sound]
+    size = kept[0].shape[1] if kept else 0
+    vectors = np.full((len(ours), size), np.nan, dtype=np.float32)
+    vectors[whole] = [each.mean(axis=0, dtype=np.float64) for each in kept] or np.zeros((0, size))
+    spans = [
+        (row, *span) for row, each in enumerate(ours) if whole[row] for span in zip(each.starts, each.ends)
+    ]  # fmt: skip
+    rows = job.videos.assign(
+        start=0, end=job.videos["num_frames"], clips=[len(each.starts) * sound for each, sound in zip(ours, whole)],
+        error=["" if sound else each.error or NOT_SEEN for each, sound in zip(ours, whole)],
     )  # fmt: skip
+    return Features(
+        videos=rows[list(VIDEO_COLUMNS)], vectors=vectors, classes=[], network=network.name, spec=network.model.spec,
+        protocol=str(network.protocol), preprocessing=network.model.preprocessing,
+        clips=np.concatenate([*kept, np.zeros((0, size), dtype=np.float32)]),
+        spans=np.array(spans, dtype=np.int64).reshape(-1, 3),
+    ).and_unreadable(job.unreadable)  # fmt: skip
 
 
 # --- the file -------------------------------------------------------------------------------------------------

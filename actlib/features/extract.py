@@ -25,13 +25,15 @@ from actlib.loops.prepare_evaluation import evaluation_protocols, open_checkpoin
 from actlib.models import VideoModel
 from actlib.models.weights.checkpoint import UNSAID
 from actlib.models.weights.convert import unnamed
-from actlib.params import ParamsError, PredictParams, VideoAccuracyParams
+from actlib.params import ParamsError, VideoAccuracyParams
 
 NOT_FINITE = "the network's features are not finite numbers"
 SIZES = ("num_frames", "frame_stride", "short_side", "crop_size")
 # Parameters of notebook 04 that say nothing of features, or for which `clip_features` has an argument.
 _NOT_HERE = {"run_dir", "checkpoint", "table", "subset", "average", "order_check", "worst", "class_list", "devices"}
 _SETTLED = {"device", "precision", "memory_format", "compile"}  # of a network that is open
+# What a network that is open keeps of its parameters: all but which clips it sees.
+_KEPT = (*SIZES, "loop", "batch_size", "num_workers", "video_backend", "timeout", *_SETTLED)
 _NEEDED = ("video_id", "path", "label", "subset", "start", "end", "num_frames")
 
 
@@ -79,19 +81,15 @@ def clip_features(
     with torch.inference_mode(), opened.execution.switched():
         for _ in progress(done, total=len(table), desc=f"{opened.name}: features") if progress else done:
             pass
-    vectors = means.vectors()
-    begins, ends = zip(*spans)
+    vectors, (begins, ends) = means.vectors(), zip(*spans)
     rows = table.assign(start=begins, end=ends, clips=means.counts, error=means.errors)
-    lost = unreadable.assign(label="", subset="", start=0, end=0, clips=0, error=unreadable["reason"])
-    without = np.full((len(lost), vectors.shape[1]), np.nan, dtype=np.float32)
     return Features(
-        videos=pd.concat([rows[list(VIDEO_COLUMNS)], lost[list(VIDEO_COLUMNS)]], ignore_index=True),
-        vectors=np.concatenate([vectors, without]), classes=[name for name in info.classes if name],
+        videos=rows[list(VIDEO_COLUMNS)], vectors=vectors, classes=[name for name in info.classes if name],
         network=opened.name, spec=opened.model.spec, protocol=str(protocol),
         preprocessing=preprocessing | {name: getattr(protocol, name) for name in SIZES},
         expected={name: info.expected(name) for name in dict.fromkeys(table["subset"]) if info.expected(name)},
         **means.clips(protocol, spans),
-    )  # fmt: skip
+    ).and_unreadable(unreadable)  # fmt: skip
 
 
 class _Means:
@@ -161,7 +159,7 @@ def _opened(network: str | Path | VideoModel | OpenNetwork, values: dict) -> Ope
         why = "the network runs as it was opened" if set(unfit) <= _SETTLED else "no parameter of features"
         raise ParamsError(f"clip_features: {', '.join(unfit)}: {why}")
     if is_open:
-        told = {name: getattr(network.p, name) for name in _shared_with(network.p)}
+        told = {name: getattr(network.p, name) for name in _KEPT}
         return replace(network, p=VideoAccuracyParams.build(told | values, "clip_features"))
     p = VideoAccuracyParams.build(values, "clip_features")
     device = pick_device(p.device)
@@ -179,17 +177,12 @@ def _opened(network: str | Path | VideoModel | OpenNetwork, values: dict) -> Ope
     return network_of(p, network, network.name, device, **told)
 
 
-def _shared_with(p: PredictParams | VideoAccuracyParams) -> set[str]:
-    """What notebook 04's parameters have in common with those of an open network, but for which clips it sees."""
-    return (set(type(p).model_fields) & set(VideoAccuracyParams.model_fields)) - _NOT_HERE - {"window_step"}
-
-
 def _table(
     videos: str | Path | pd.DataFrame | Sequence[str | Path], subset: str, p: VideoAccuracyParams, downloads: Path,
     progress: Callable[..., Iterable] | None,
-) -> tuple[pd.DataFrame, DatasetInfo, pd.DataFrame]:  # fmt: skip
+) -> tuple[pd.DataFrame, DatasetInfo, pd.DataFrame | None]:  # fmt: skip
     """(videos, what is known of their data set, those that cannot be read: video_id, path, reason)."""
-    unreadable = pd.DataFrame(columns=["video_id", "path", "reason"])
+    unreadable = None
     if isinstance(videos, pd.DataFrame):
         if missing := [name for name in _NEEDED if name not in videos]:
             raise DataError(f"videos: a table without {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
