@@ -19,6 +19,7 @@ MAY_KNOW = {
     "loops": {"params", "models", "datasets", "compute", "analysis"},  # of analysis its type for scores, see below
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
+    "features": {"analysis", "loops", "params", "models", "datasets", "compute"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
     "batch_progress": set(),
     "downloads": set(),

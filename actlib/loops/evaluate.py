@@ -9,6 +9,8 @@ the classes for a single view, but not for several; a protocol says which it is.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loade
 from actlib.loops import conduct
 from actlib.loops.job import Evaluation
 from actlib.loops.travel import can_travel
+from actlib.models import ModelError
 from actlib.params import VideoAccuracyParams
 
 NOT_FINITE = "the network's scores are not finite numbers"
@@ -82,20 +85,15 @@ def score_views(
     mine = data.share(*part)
     execution = execution or Execution()
     totals = _Totals(list(data.protocols.values()), mine, len(data.classes), device)
-    batches = _Batches(batch_size, device)
     views, errors = np.zeros((len(data.protocols), len(data)), dtype=np.int64), [""] * len(data)
-    folded = Folded(model, execution)
-
-    def run(clips: torch.Tensor, owners: list[Owner]) -> None:
-        clips = to_float(clips, device, mean=mean, std=std, channel_order=channel_order, execution=execution)
-        batches.copied()
-        totals.add(folded(clips), owners)
+    as_float = partial(
+        to_float, device=device, mean=mean, std=std, channel_order=channel_order, execution=execution
+    )  # fmt: skip
+    chunks = run_views(Folded(model, execution), as_float, loader, totals.add, batch_size=batch_size, device=device)
 
     def finished() -> Iterator[int]:
         """The videos, each as soon as its last view is in a batch."""
-        for chunk in loader:
-            for batch in batches.of(chunk):
-                run(*batch)
+        for chunk in chunks:
             if chunk.last:
                 errors[chunk.index] = chunk.error
                 views[:, chunk.index] = 0 if chunk.error else chunk.counts
@@ -104,8 +102,6 @@ def score_views(
     with torch.inference_mode(), execution.switched():
         for _ in progress(finished(), total=len(mine), desc="videos") if progress else finished():
             pass
-        if batches.count:
-            run(*batches.rest())
         log_scores = totals.log_means(views[:, mine])
     if ranks.size > 1:
         parts = ranks.gathered((mine, log_scores, views[:, mine], [errors[index] for index in mine]))
@@ -141,25 +137,76 @@ def _scores(data: EvaluationViews, protocol: str, log_scores: np.ndarray, views,
     )
 
 
+def run_views(
+    answer: Callable[[torch.Tensor], object],
+    as_float: Callable[[torch.Tensor], torch.Tensor],
+    loader: DataLoader,
+    take: Callable[[object, list["Owner"]], None],
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[Chunk]:
+    """Run a network over every view of a loader's videos, in batches of `batch_size` that successive videos share:
+    `take(answer(as_float(clips)), owners)` for each. Yields every chunk as soon as its views are in a batch; the last
+    batch is run after the last chunk, so go on to the end.
+
+    as_float: uint8 (B, T, C, H, W) in any memory to what the network takes, (B, C, T, H, W) on `device`.
+    """
+    batches = _Batches(batch_size, device)
+
+    def run(clips: torch.Tensor, owners: list[Owner]) -> None:
+        clips = as_float(clips)
+        batches.copied()
+        take(answer(clips), owners)
+
+    for chunk in loader:
+        for batch in batches.of(chunk):
+            run(*batch)
+        yield chunk
+    if batches.count:
+        run(*batches.rest())
+
+
 class Folded:
     """`model` as it answers in an evaluation: a copy, made with the first batch, whose batch norms are folded into its
-    convolutions (see `compute.folding`)."""
+    convolutions (see `compute.folding`). `features`: whether `with_features` will be asked for."""
 
-    def __init__(self, model: nn.Module, execution: Execution):
-        self._model, self._execution = model, execution
+    def __init__(self, model: nn.Module, execution: Execution, *, features: bool = False):
+        self._model, self._execution, self._features = model, execution, features
+        self._given: list[torch.Tensor] = []  # to the last layer
         self.network: nn.Module | None = None  # the copy
 
     def __call__(self, clips: torch.Tensor) -> torch.Tensor:
         """Normalised (B, C, T, H, W) on the model's device to logits (B, classes)."""
         if self.network is None:
             self.network = fold_batch_norm(self._model, clips[:1])
+            if self._features:  # now: torch.compile passes over hooks that come later
+                head = self.network.get_submodule(self._model.classifier_name)
+                head.register_forward_pre_hook(lambda head, args: self._given.append(args[0]))
             if self._execution.compile:  # once for all epochs: what torch compiled for one copy fits the next
                 self.network.compile()
+        self._given.clear()
         with self._execution.autocast(clips.device):
             return self.network(clips)
 
+    def with_features(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logits, what the network's last layer gets, of several positions or frames the mean: float32 (B, D)).
+        Raises ModelError where that layer is not called."""
+        logits, name = self(clips), self._model.classifier_name
+        if not self._given:
+            raise ModelError(f"{self._model.spec}: its last layer, {name}, is not called, so no features are known")
+        return logits, _pooled(self.network.get_submodule(name), self._given[0], len(clips))
 
-Owner = tuple[int, int, int]  # (protocol, video, place in the batch), of one view several where it is shown again
+
+def _pooled(head: nn.Module, given: torch.Tensor, clips: int) -> torch.Tensor:
+    """What a last layer gets, of several positions or frames the mean: float32 (B, D). A linear one gets (…, D), the
+    frames of a clip one after another; a convolution (B, D, T, H, W)."""
+    vectors = given.float().flatten(0, -2) if isinstance(head, nn.Linear) else given.float().flatten(2).mean(dim=2)
+    return vectors.unflatten(0, (clips, -1)).mean(dim=1)
+
+
+# (protocol, video, place in the batch, place among the video's views), of one view several where it is shown again
+Owner = tuple[int, int, int, int]
 
 
 class _Batches:
@@ -185,8 +232,9 @@ class _Batches:
                 self._events[0].synchronize()
             added = min(self.size - self.count, len(chunk.clips) - done)
             self._memory[0][self.count : self.count + added] = chunk.clips[done : done + added]
-            for place, protocols in enumerate(chunk.owners()[done : done + added], self.count):
-                self._owners += [(protocol, chunk.index, place) for protocol in protocols]
+            part = slice(done, done + added)
+            for place, protocols, views in zip(count(self.count), chunk.owners()[part], chunk.places[part]):
+                self._owners += [(protocol, chunk.index, place, view) for protocol, view in zip(protocols, views)]
             done, self.count = done + added, self.count + added
             if self.count == self.size:
                 yield self.rest()
@@ -229,7 +277,7 @@ class _Totals:
     def add(self, logits: torch.Tensor, owners: list[Owner]) -> None:
         """`logits`: (B, classes)."""
         logits = logits.to(self._device, torch.float64)
-        protocols, videos, places = np.array(owners).T
+        protocols, videos, places, _ = np.array(owners).T
         rows = protocols * len(self._videos) + np.searchsorted(self._videos, videos)
         of_logits = self._of_logits[protocols]
         if of_logits.any():

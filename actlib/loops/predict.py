@@ -5,7 +5,6 @@ to the device and run as an evaluation does it, so that the mean of a video's wi
 gives it. Frames are held as long as a window needs them: memory does not grow with the length of a video.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,18 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from actlib.compute.device import pick_device, to_float
 from actlib.compute.execution import Execution
+from actlib.datasets.clips import show
 from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.transforms import cut, resize_short_side
-from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
+from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loader
+from actlib.datasets.dataset_info import read_dataset_info
 from actlib.datasets.errors import DataError
 from actlib.datasets.named_videos import find_named, probe_named
-from actlib.files import write_with
-from actlib.loops.evaluate import NOT_FINITE, Folded
+from actlib.datasets.table import read_table, rows_of
+from actlib.loops.evaluate import NOT_FINITE, Folded, Owner, run_views
 from actlib.loops.finetune import inherit_preprocessing
 from actlib.loops.prepare_evaluation import open_checkpoint
 from actlib.loops.running import chosen_execution
@@ -33,7 +33,7 @@ from actlib.models import VideoModel
 from actlib.models.weights.checkpoint import CheckpointError
 from actlib.models.weights.convert import read_classes, unnamed
 from actlib.models.weights.hub import is_folder
-from actlib.params import ParamsError, PredictParams
+from actlib.params import ParamsError, PredictParams, VideoAccuracyParams
 
 BEST = 5  # classes that tables and plots show of a video
 
@@ -107,7 +107,7 @@ class OpenNetwork:
     """A network that is ready to answer. `p`: the parameters, completed by what its weights tell."""
 
     name: str
-    p: PredictParams
+    p: PredictParams | VideoAccuracyParams
     model: VideoModel
     classes: list[str]
     device: torch.device
@@ -119,9 +119,17 @@ class OpenNetwork:
         how = {"short_side": p.short_side, "crop_size": p.crop_size, "loop": p.loop, "step": p.window_step}
         return Protocol("video", p.num_frames, p.frame_stride, **how, partial_windows=p.partial_windows)
 
+    def settle(self, views: int) -> None:
+        """Choose how the network runs, for so many views, and lay it out so on its device. Raises ValueError."""
+        steps = -(-views // self.p.batch_size)
+        self.execution, _ = chosen_execution(
+            self.p, self.model, self.p.batch_size, steps, self.device, training=False
+        )  # fmt: skip
+        self.execution.apply_to(self.model.to(self.device))
+
     @cached_property
     def _folded(self) -> Folded:
-        return Folded(self.model, self.execution)
+        return Folded(self.model, self.execution, features=True)
 
     def as_float(self, clips: torch.Tensor) -> torch.Tensor:
         """uint8 (B, T, C, H, W) as decoded to what the network takes, (B, C, T, H, W) on its device."""
@@ -164,36 +172,31 @@ class OpenNetwork:
             **told, network=self.name, classes=self.classes, starts=frames[:, 0], ends=ends, scores=scores
         )
 
-    def _scored(self, loader, found: list[Windows], features: bool) -> Iterator[int]:
-        """Fill in the windows as their clips come; a number for each."""
-        for chunk in loader:
-            windows = found[chunk.index]
-            for begin in range(0, 0 if chunk.clips is None else len(chunk.clips), self.p.batch_size):
-                part = slice(begin, begin + self.p.batch_size)
-                vectors: list[torch.Tensor] = []
-                logits = self._run(chunk.clips[part], vectors if features else None)
-                places = [each[0] for each in chunk.places[part]]  # windows differ: each stands in one place
-                windows.scores[places] = logits.double().softmax(dim=1).cpu().numpy()
-                if features:
-                    if windows.features is None:
-                        windows.features = np.zeros((len(windows.scores), vectors[0].shape[1]), dtype=np.float32)
-                    windows.features[places] = vectors[0].cpu().numpy()
-                yield from places
-            windows.error = windows.error or chunk.error
+    def run(
+        self, loader, take: Callable[[object, list[Owner]], None], *, features: bool = False
+    ) -> Iterator[Chunk]:
+        """See `evaluate.run_views`: `take` gets logits, or with `features` what `Folded.with_features` gives."""
+        answer = self._folded.with_features if features else self._folded
+        return run_views(answer, self.as_float, loader, take, batch_size=self.p.batch_size, device=self.device)
 
-    def _run(self, clips: torch.Tensor, vectors: list[torch.Tensor] | None) -> torch.Tensor:
-        """The logits of uint8 clips (B, T, C, H, W). What the last layer gets of them, (B, D), goes into `vectors`."""
-        clips = self.as_float(clips)
-        if vectors is None:
-            return self._folded(clips)
-        if self._folded.network is None:
-            self._folded(clips[:1])  # which runs it more than once
-        head = self._folded.network.get_submodule(self.model.classifier_name)
-        hook = head.register_forward_pre_hook(lambda head, given: vectors.append(_pooled(head, given[0], len(clips))))
-        try:
-            return self._folded(clips)
-        finally:
-            hook.remove()
+    def _scored(self, loader, found: list[Windows], features: bool) -> Iterator[int]:
+        """Fill in the windows as they are answered; a number for each."""
+
+        def take(answer, owners: list[Owner]) -> None:
+            logits, vectors = answer if features else (answer, None)
+            scores = logits.double().softmax(dim=1).cpu().numpy()
+            vectors = None if vectors is None else vectors.cpu().numpy()
+            for _, video, place, window in owners:
+                windows = found[video]
+                windows.scores[window] = scores[place]
+                if vectors is not None:
+                    if windows.features is None:
+                        windows.features = np.zeros((len(windows.scores), vectors.shape[1]), dtype=np.float32)
+                    windows.features[window] = vectors[place]
+
+        for chunk in self.run(loader, take, features=features):
+            found[chunk.index].error = found[chunk.index].error or chunk.error
+            yield from range(sum(map(len, chunk.places)))
 
 
 @dataclass(kw_only=True)
@@ -222,58 +225,60 @@ class Predicting:
 
 def find_videos(p: PredictParams, progress: Callable[..., Iterable] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(videos, unreadable): see `named_videos.probe_named`. What has an address is fetched into `p.run_dir`/videos.
-    Raises DataError, and before anything is fetched ParamsError for a network or class list that is not there."""
+    Raises DataError, and before anything is fetched ParamsError for a network or class list that is not there, and
+    DataError for a `p.table` that cannot be read or has no training or validation videos."""
     missing = p.missing_inputs(".")
     for name in {"networks", "class_list"} & set(missing):
         raise ParamsError(f"{name}: {missing[name]}")
+    if p.table:
+        table = read_table(p.table)
+        read_dataset_info(p.table, table)
+        for subset in ("training", "validation"):  # to learn from, and to measure on
+            rows_of(table, subset, p.table)
     paths = find_named(p.videos, Path(p.run_dir) / "videos")
     return probe_named(paths, timeout=p.timeout, backend=p.video_backend, progress=progress)
+
+
+def frames_of(p: PredictParams, videos: pd.DataFrame, count: int) -> list[np.ndarray]:
+    """See `clips.show.frames_of`."""
+    return show.frames_of(videos, count, timeout=p.timeout, backend=p.video_backend)
 
 
 def open_networks(p: PredictParams, videos: pd.DataFrame, unreadable: pd.DataFrame | None = None) -> Predicting:
     """Open every network of `p`, to be run on `videos` of `find_videos`. Raises DataError, CheckpointError,
     WeightsError, ModelError or ValueError."""
-    device, names = pick_device(p.device), _names(p.networks)
+    device, names = pick_device(p.device), short_names(p.networks)
     networks = [_opened(p, source, name, device, videos["num_frames"]) for source, name in zip(p.networks, names)]
     return Predicting(p=p, networks=networks, videos=videos, unreadable=unreadable)
 
 
-def write_features(folder: str | Path, answers: list[Windows]) -> list[Path]:
-    """A file features_NETWORK.npz for each network whose windows have features: `features` float32 (N, D), a row a
-    window, what the network's last layer gets; `video_id` text (N); `start`, `end` int64 (N), frames [start, end)."""
-    paths = []
-    for network in dict.fromkeys(each.network for each in answers):
-        ours = [each for each in answers if each.network == network and each.features is not None]
-        if not ours:
-            continue
-        arrays = {
-            "features": np.concatenate([each.features for each in ours]),
-            "video_id": np.array([each.video_id for each in ours for _ in each.starts], dtype=str),
-            "start": np.concatenate([each.starts for each in ours]),
-            "end": np.concatenate([each.ends for each in ours]),
-        }
-        name = re.sub(r"[^\w.-]+", "_", network)
-        path = Path(folder) / f"features_{name}.npz"
-        paths.append(write_with(path, lambda temporary, arrays=arrays: np.savez(temporary, **arrays)))
-    return paths
-
-
-def _opened(p: PredictParams, source: str, name: str, device: torch.device, lengths: Iterable) -> OpenNetwork:
-    model = open_checkpoint(_checkpoint_of(source))
-    if model.preprocessing["modality"] != "rgb":
-        raise DataError(f"networks: {source}: a network of optical flow; videos have colours. Notebook 04 evaluates it")
+def network_of(
+    p: PredictParams | VideoAccuracyParams, model: VideoModel, source: str, device: torch.device, *, name: str,
+    classes: list[str],
+) -> OpenNetwork:  # fmt: skip
+    """`model`, opened from the weights `source`, ready but for `settle`. Raises DataError or CheckpointError where its
+    clips are not known or do not fit."""
     p = inherit_preprocessing(p, model, source)
     if p.crop_size > p.short_side:
         raise DataError(f"crop_size {p.crop_size} is larger than short_side {p.short_side} of {source}; set both")
-    network = OpenNetwork(name=name, p=p, model=model, classes=_classes(p, model, source), device=device)
-    windows = sum(len(network.protocol.windows(int(length))) for length in lengths)
-    steps = -(-windows // p.batch_size)
-    network.execution, _ = chosen_execution(p, model.eval(), p.batch_size, steps, device, training=False)
-    network.execution.apply_to(model.to(device))
+    return OpenNetwork(name=name, p=p, model=model.eval(), classes=classes, device=device)
+
+
+def require_colours(model: VideoModel, source: str) -> None:
+    """Raise DataError for a network of optical flow, to which files cannot be shown."""
+    if model.preprocessing["modality"] != "rgb":
+        raise DataError(f"networks: {source}: a network of optical flow; videos have colours. Notebook 04 evaluates it")
+
+
+def _opened(p: PredictParams, source: str, name: str, device: torch.device, lengths: Iterable) -> OpenNetwork:
+    model = open_checkpoint(checkpoint_of(source))
+    require_colours(model, source)
+    network = network_of(p, model, source, device, name=name, classes=_classes(p, model, source))
+    network.settle(sum(len(network.protocol.windows(int(length))) for length in lengths))
     return network
 
 
-def _checkpoint_of(source: str) -> str:
+def checkpoint_of(source: str) -> str:
     """`source`, which may be a folder of transformers; of a run folder its best checkpoint."""
     path = Path(source)
     if not path.is_dir() or is_folder(path):
@@ -299,7 +304,7 @@ def _classes(p: PredictParams, model: VideoModel, source: str) -> list[str]:
     return unnamed(model.num_classes)
 
 
-def _names(sources: list[str]) -> list[str]:
+def short_names(sources: list[str]) -> list[str]:
     """What tables call the networks: the run's folder, or the file; as they are given where that would be the same."""
     names = []
     for source in sources:
@@ -307,13 +312,6 @@ def _names(sources: list[str]) -> list[str]:
         run = path.parent.parent if path.parent.name == "checkpoints" else path
         names.append(run.name if path.is_dir() or run != path else path.stem)
     return [name if names.count(name) == 1 else source for name, source in zip(names, sources)]
-
-
-def _pooled(head: nn.Module, given: torch.Tensor, clips: int) -> torch.Tensor:
-    """What a last layer gets, of several positions or frames the mean: float (B, D). A linear one gets (…, D), the
-    frames of a clip one after another; a convolution (B, D, T, H, W)."""
-    vectors = given.float().flatten(0, -2) if isinstance(head, nn.Linear) else given.float().flatten(2).mean(dim=2)
-    return vectors.unflatten(0, (clips, -1)).mean(dim=1)
 
 
 def _whole(windows: Windows) -> Windows:

@@ -1,8 +1,8 @@
 """Parameters of 08_predict."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from actlib.datasets import vocabulary
 from actlib.params.base import DeviceParams, Group, InputPath, Positive
@@ -27,6 +27,9 @@ class PredictParams(DeviceParams):
     window_step: int = Group.start(4, "frames from one window to the next; 0: a clip's length", ge=0)
     batch_size: Positive = Group.start(16, "windows that go through a network at once")
 
+    table: InputPath = Group.data("", "annotation table of labelled videos, for neighbours and a linear probe")
+    table_clips: Positive = Group.data(4, "evenly spaced clips of each video of the table")
+
     class_list: InputPath = Group.network("", "file of class names in order, for networks that name none")
 
     num_frames: int = Group.clip(0, "T: frames of a clip; 0: the checkpoint's", ge=0)
@@ -37,7 +40,7 @@ class PredictParams(DeviceParams):
     partial_windows: Literal[*vocabulary.PARTIAL_WINDOWS] = Group.clip("keep", PARTIAL_WINDOWS_HELP)
 
     draw: int = Group.shown(2, "videos written with the answer drawn in, the first ones", ge=0)
-    features: bool = Group.shown(False, "write what the last layer gets, a vector a window, to features.npz")
+    features: bool = Group.shown(True, "embeddings: what the last layer gets of each video, written and compared")
     explain: int = Group.shown(2, "videos explained by Grad-CAM, the first ones", ge=0)
     explain_layer: str = Group.shown("", "module whose maps Grad-CAM weighs; empty: the last with 2 × 4 × 4 positions")
     hidden: float = Group.shown(0.1, "share of the clip that the check of Grad-CAM hides", gt=0, lt=1)
@@ -53,3 +56,7 @@ class PredictParams(DeviceParams):
         if not all(name.strip() for name in names):
             raise ValueError("one of them is empty")
         return list(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _compared(self) -> Self:
+        return self.refuse(("features", bool(self.table) and not self.features, "the table is there for them: true"))

@@ -97,11 +97,6 @@ def test_features_are_what_the_last_layer_gets(tmp_path, motion_table):
             maps = network.model.forward_features(network.as_float(views))
         wanted = maps.mean(dim=(2, 3, 4)).numpy()
         np.testing.assert_allclose(answers[0].features, wanted, atol=1e-4 * np.abs(wanted).max())
-        (written,) = predict.write_features(tmp_path, answers)
-        with np.load(written) as file:
-            assert file["features"].shape == (sum(len(each.scores) for each in answers), wanted.shape[1])
-            assert len(file["video_id"]) == len(file["start"]) == len(file["end"]) == len(file["features"])
-            np.testing.assert_array_equal(file["start"][: len(views)], answers[0].starts)
 
 
 def test_a_video_that_breaks_off_keeps_what_was_seen_and_says_so(tmp_path, checkpoint, monkeypatch):
