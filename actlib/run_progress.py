@@ -18,7 +18,10 @@ from actlib import locks
 from actlib.files import read_mapping, read_text
 from actlib.messages import cut
 
-ACCURACIES = ("video_top1", "video_top5", "clip_top1", "clip_top5", "val_top1")  # the first that a run has is its own
+# The first that a run has is its own.
+ACCURACIES = (
+    "video_top1", "video_top5", "clip_top1", "clip_top5", "val_top1", "video_macro_f1", "clip_macro_f1", "val_macro_f1",
+)  # fmt: skip
 ENDED = ("done", "skipped", "failed", "blocked", "stopped")
 COLUMNS = ("run", "state", "where", "epoch", "accuracy, %", "clips/s", "left", "why")
 BLOCKED = "needs a run that failed"

@@ -98,8 +98,8 @@ def _train(p: TrainingParams, kind: str, ranks: Ranks, folder: RunFolder) -> Non
             folder.save_table(pd.DataFrame(rows), "metrics.csv")
     if ranks.first:
         protocol = f"{job.val_protocol}, best of {len(job.history)} epochs"
-        best = {"val_top1": job.best["val_top1"]}
-        found = folder.numbers(best, protocol=protocol, videos=job.best["val_videos"], expected=job.expected)
+        on = {"videos": job.best["val_videos"], "expected": job.expected}
+        found = folder.numbers(job.best_accuracies, protocol=protocol, **on)
         folder.finish(kind=kind, model=job.model.spec, numbers=found, files=job.checkpoints, stopped=job.stopped)
 
 
@@ -112,9 +112,8 @@ def _evaluate(p: Params, kind: str, ranks: Ranks, folder: RunFolder) -> None:
     final = results.get("video", results["clip"])
     made, found = val_json.write_results(folder.folder, final), {}
     for name, scores in results.items():
-        accuracies = {f"{name}_top{k}": scores.top(k) for k in (1, 5)}
         on = {"videos": scores.num_scored, "expected": job.expected}
-        found |= folder.numbers(accuracies, protocol=scores.protocol, **on)
+        found |= folder.numbers(scores.accuracies(name), protocol=scores.protocol, **on)
     costs = {"gmacs": flops.count_macs(job.model, job.input_shape).total / 1e9, "input": list(job.input_shape[1:])}
     costs |= {"params_m": flops.num_params(job.model) / 1e6, "execution": str(job.execution), "device": str(job.device)}
     costs |= {"clips_per_s": speed.clips_per_s(job.model, job.input_shape, p.batch_size, job.execution, job.device)}

@@ -1,6 +1,10 @@
 """What tests of training share: parameters of a run of seconds, running it, and what it left."""
 
+import torch
+from torch import nn
+
 from actlib.loops import prepare, train
+from actlib.models.registry import create_from_spec
 from actlib.models.weights.checkpoint import read_checkpoint
 from actlib.params import TrainParams
 
@@ -18,6 +22,21 @@ TINY = {
     "precision": "float32",
     "memory_format": "contiguous",
 }
+
+
+class Double(nn.Module):
+    """A network in float64."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.network = create_from_spec(TINY["model"], 8).double()
+        for module in self.network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.5
+
+    def forward(self, clips):
+        return self.network(clips.double())
 
 
 def params(motion_table, run_dir, **more) -> TrainParams:

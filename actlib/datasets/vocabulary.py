@@ -20,6 +20,9 @@ STORAGES = ("original", "short_gop", "frames", "lmdb", "flow")
 SAMPLINGS = ("random", "center", "begin", "dense", "segments", "segments_regular")
 LOOPS = ("taken", "span")
 PARTIAL_WINDOWS = ("keep", "drop")
+# How uneven classes are trained on: see `clips.class_balance`.
+CLASS_SAMPLINGS = ("natural", "square_root", "balanced")
+CLASS_WEIGHTS = ("none", "square_root", "balanced")
 # Pixels of a clip.
 CROPS = (
     "random_resized", "random", "center",

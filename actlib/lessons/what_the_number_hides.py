@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from actlib.analysis.plots import reliability_diagram
-from actlib.analysis.plots.drawing import bar_axes, write_beside
 from actlib.analysis.results import calibration, metrics
 from actlib.analysis.results.scores import Scores
 from actlib.datasets.table import read_table
@@ -50,8 +49,8 @@ def training_counts(table: str) -> pd.Series:
 
 
 def by_class(scores: Scores, table: str) -> pd.DataFrame:
-    """A row a class, the most frequent first: label, learnt (training videos), videos, top1 (percent) and what the
-    class is mostly taken for."""
+    """A row a class, the most frequent first: label, learnt (training videos), and of `metrics.per_class` videos,
+    recall, precision, f1 (percent) and what the class is mostly taken for."""
     found = metrics.per_class(scores.table)
     found.insert(1, "learnt", found["label"].map(training_counts(table)))
     return found.sort_values(["learnt", "label"], ascending=[False, True], ignore_index=True)
@@ -66,24 +65,6 @@ def three_numbers(scores: Scores, table: str) -> dict[str, float]:
         "accuracy, even classes": scores.top(1),
         "macro-F1, uneven classes": metrics.macro_f1(uneven),
     }
-
-
-def bars(classes: pd.DataFrame, numbers: dict[str, float]) -> Axes:
-    """The accuracy of each class, how many videos it learnt from beside its name, and the `numbers` as lines."""
-    names = [f"{row.label}\n{row.learnt} learnt" for row in classes.itertuples()]
-    ax, places = bar_axes(names, row=0.62, width=9, more=1.6), range(len(classes))
-    rare = classes["learnt"] < classes["learnt"].max()
-    ax.barh(places, classes["top1"], 0.66, color=["C1" if each else "C0" for each in rare])
-    ends = [f"{row.top1:.0f} % of {row.videos}" + (f" → {row.mostly_taken_for}" if row.mostly_taken_for else "")
-            for row in classes.itertuples()]  # fmt: skip
-    write_beside(ax, [101] * len(ends), places, ends, fontsize=9)
-    for (name, value), style in zip(numbers.items(), ("-", "--", ":")):
-        ax.axvline(value, color="black", linestyle=style, linewidth=1.6, label=f"{name}: {value:.0f} %", zorder=3)
-    ax.set_xlim(0, 128)
-    ax.set_xticks(range(0, 101, 20))
-    ax.set_xlabel("right, % of the class's videos (→ what the wrong ones are mostly taken for)")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, frameon=False, fontsize=9)
-    return ax
 
 
 def halves(scores: Scores) -> tuple[Scores, Scores]:

@@ -149,8 +149,18 @@ class Job(Evaluation):
 
     @property
     def best(self) -> dict:
-        """The row of the epoch whose network is best.pt: the first of those with the highest val_top1."""
+        """The row of the epoch whose network is best.pt: the first of those with the highest `best_measure`."""
         return self.history[self.best_epoch - 1]
+
+    @property
+    def best_measure(self) -> str:
+        """The number of an epoch by which the best is chosen: val_top1 or val_macro_f1."""
+        return f"val_{self.p.best_by}"
+
+    @property
+    def best_accuracies(self) -> dict[str, float]:
+        """The validation accuracies of the best epoch, in percent."""
+        return {name: self.best[name] for name in ("val_top1", "val_macro_f1") if name in self.best}
 
     @cached_property
     def stop(self) -> Stop:

@@ -32,6 +32,7 @@ from actlib.loops.finetune import (
     parameter_groups,
 )
 from actlib.loops.job import Evaluation, Job
+from actlib.loops.losses import balance_in_words, class_counts, make_loss
 from actlib.loops.optim import make_optimizer, make_schedule, steps_per_epoch
 from actlib.loops.prepare_evaluation import prepare_evaluation
 from actlib.loops.running import chosen_execution, devices_of, over_processes
@@ -74,6 +75,8 @@ def prepare(
         if any(each is not None for each in (train_data, transform, loss, optimizer)):
             raise ValueError("an evaluation takes a model alone: the rest belongs to training")
         return prepare_evaluation(p, model, ranks, execution)
+    if loss is not None and p.class_weights != "none":
+        raise ValueError(f"class_weights: {p.class_weights} is for the loss made here; yours weighs clips itself: none")
     given = {"model": model, "train_data": train_data, "transform": transform, "loss": loss, "optimizer": optimizer}
     device, devices = devices_of(p, ranks)
     subsets = ["validation", *(["training"] if train_data is None else [])]
@@ -96,8 +99,10 @@ def prepare(
         table, info.classes, {"clip": validation_protocol(p)}, rows=videos[0],
         modality=p.modality, timeout=p.timeout, backend=p.video_backend,
     )  # fmt: skip
+    counts = class_counts(p, train_data, info.classes)
     batches = EpochBatches(
-        len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch, share=ranks.share
+        len(train_data), p.batch_size, seed=p.seed, last_batch=p.last_batch, share=ranks.share,
+        counts=counts, class_sampling=p.class_sampling,
     )  # fmt: skip
     workers = ranks.share_of_workers(p.num_workers)
     val_loader = evaluation_loader(val_data, num_workers=workers, part=(ranks.rank, ranks.size))
@@ -121,7 +126,9 @@ def prepare(
     if p.lr_per != "batch" and optimizer is None and ranks.first:
         print(f"lr: {p.lr:g} for {p.lr_per} clips, {p.base_lr:g} for a step of {p.batch_size * p.accumulate}")
     optimizer = _optimizer(p, model, optimizer, execution)
-    loss = loss or nn.CrossEntropyLoss(label_smoothing=p.label_smoothing)
+    if counts is not None and ranks.first:
+        print(balance_in_words(p, counts, info.classes))
+    loss = loss or make_loss(p, counts)
     schedule, plateau = make_schedule(p, optimizer, steps_per_epoch(p, batches.sizes))
     noise = None
     if ranks.size > 1:

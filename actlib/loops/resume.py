@@ -207,7 +207,7 @@ def save_epoch(job: Job) -> None:
     every `checkpoint_every` epochs, and then last.pt. All processes call it, and the first one writes."""
     folder, row = folder_of(job.p), job.history[-1]
     job.within = None
-    better = not job.best_epoch or row["val_top1"] > job.best["val_top1"]
+    better = not job.best_epoch or row[job.best_measure] > job.best[job.best_measure]
     job.best_epoch = row["epoch"] if better else job.best_epoch
     states = job.ranks.gathered(random_states())
     if states is None:

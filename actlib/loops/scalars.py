@@ -10,7 +10,7 @@ from actlib.params import TrainingParams
 # How the columns of a row of `train` are called: what belongs in one plot has one word before the stroke.
 TAGS = {
     "loss": "loss/training", "val_loss": "loss/validation",
-    "top1": "top-1/training", "val_top1": "top-1/validation",
+    "top1": "top-1/training", "val_top1": "top-1/validation", "val_macro_f1": "macro-F1/validation",
     "lr": "learning rate", "clips_per_s": "clips per second",
 }  # fmt: skip
 
@@ -38,8 +38,8 @@ def writer(p: TrainingParams) -> Iterator[Callable[[list[dict]], None]]:
             later = sum(row["seconds"] for row in history[written:])
             for row in history[written:]:
                 later -= row["seconds"]
-                for column, tag in TAGS.items():
-                    file.add_scalar(tag, row[column], row["epoch"], walltime=time.time() - later)
+                for column in TAGS.keys() & row.keys():  # an epoch of an earlier version has no macro-F1
+                    file.add_scalar(TAGS[column], row[column], row["epoch"], walltime=time.time() - later)
             written = len(history)
             file.flush()
 

@@ -1,9 +1,9 @@
 """Training and fine-tuning: one loop, a generator of one row an epoch.
 
 A row holds epoch, loss, top1, top5, lr, clips_per_s, data_wait (share of the epoch spent waiting for decoded clips, 0
-to 1), replaced (clips that could not be decoded), val_loss, val_top1, val_top5 (on one clip and the centre crop, see
-`prepare.validation_protocol`), val_videos (how many could be decoded; the others count as wrong) and seconds.
-Accuracies are in percent; a clip mixed of two counts for the one of which it has more.
+to 1), replaced (clips that could not be decoded), val_loss, val_top1, val_top5, val_macro_f1 (on one clip and the
+centre crop, see `prepare.validation_protocol`), val_videos (how many could be decoded; the others count as wrong) and
+seconds. Accuracies are in percent; a clip mixed of two counts for the one of which it has more.
 
 Everything random is seeded by purpose, epoch and video (see `datasets.clips.streams`) or is part of the checkpoint, so
 a run that is killed and resumed gives the same weights as one that was not: bit for bit on the CPU.
@@ -25,6 +25,7 @@ import torch.distributed as dist
 from actlib import locks
 from actlib.compute import sync_norm
 from actlib.compute.device import on_device, to_device, to_float
+from actlib.datasets.clips.class_balance import times_before
 from actlib.datasets.clips.handover import workers_in_words
 from actlib.datasets.clips.loaders import Batch
 from actlib.datasets.clips.streams import stream
@@ -48,9 +49,9 @@ def train(job: Job, progress: Callable | None = None) -> Iterator[dict]:
     first. `progress(iterable, total=…, desc=…)` wraps the batches of an epoch, and then the videos of its validation.
 
     Checkpoints lie in `run_dir`/checkpoints: last.pt after every epoch, and every `checkpoint_minutes` inside one;
-    best.pt (highest val_top1, of equal ones the first); epoch_NNNN.pt every `checkpoint_every` epochs. With
-    `tensorboard` each epoch's scalars go into `run_dir`/tensorboard. Ends early where that is asked for (see `Stop`):
-    the same run, started again, goes on and ends with the same weights. Raises
+    best.pt (highest validation top-1, or macro-F1, as `best_by` says; of equal ones the first); epoch_NNNN.pt every
+    `checkpoint_every` epochs. With `tensorboard` each epoch's scalars go into `run_dir`/tensorboard. Ends early where
+    that is asked for (see `Stop`): the same run, started again, goes on and ends with the same weights. Raises
     TrainingError when the loss is no longer finite, DiskFull when a checkpoint does not fit, and the last good one
     stays; `locks.Locked` while another process is at work in the folder.
 
@@ -201,12 +202,14 @@ def _share_of_loss(job: Job, clips: int, whole: int) -> float:
 
 def _flips(job: Job, epoch: int, order: list[list[int]]) -> list[torch.Tensor | None]:
     """Which clips of this process's part of each batch of the epoch are mirrored, bool (B,) on the device; None without
-    `flip`. `order`: the whole batches. One copy for all of them: a batch need not wait for its own."""
+    `flip`. A video that comes again is mirrored where it was not before. `order`: the whole batches. One copy for all
+    of them: a batch need not wait for its own."""
     if not job.p.flip:
         return [None] * len(order)
     drawn = stream(job.p.seed, "flip", epoch).random(len(job.train_data)) < 0.5
     mine = [videos[job.ranks.share(len(videos))] for videos in order]
-    flips = to_device(torch.from_numpy(drawn[np.concatenate(mine)]), job.device)
+    again = np.array([times_before(video) % 2 == 1 for videos in mine for video in videos])
+    flips = to_device(torch.from_numpy(drawn[np.concatenate(mine)] ^ again), job.device)
     return list(flips.split([len(videos) for videos in mine]))
 
 
@@ -302,5 +305,6 @@ def _validate(job: Job, progress: Callable | None) -> dict:
         "val_loss": round(scores.loss(), 5),
         "val_top1": round(scores.top(1), 3),
         "val_top5": round(scores.top(5), 3),
+        "val_macro_f1": round(scores.macro_f1(), 3),
         "val_videos": scores.num_scored,
     }

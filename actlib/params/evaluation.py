@@ -125,7 +125,7 @@ class CompareParams(Params):
 
     run_dir: str = Group.start("outputs/compare", "the run folder: everything is written here")
     runs: list[str] = Group.start(["outputs/demo/*"], "run folders; * and ** as in a shell", min_length=1)
-    accuracy: Literal["video_top1", "video_top5", "clip_top1", "clip_top5"] = Group.start(
+    accuracy: Literal["video_top1", "video_top5", "clip_top1", "clip_top5", "video_macro_f1"] = Group.start(
         "video_top1", "the accuracy to plot: {}"
     )
 

@@ -13,7 +13,8 @@ FREE_ON_RESUME = {
 BEFORE = {"channel_order": "rgb", "lr_factors": [], "head_dropout": -1.0, "modality": "rgb", "sampling": "random"}
 BEFORE |= {"loop": "taken", "short_side_max": 0, "flip_labels": "refuse", "color_jitter": 0.0, "rand_augment": 0}
 BEFORE |= {"random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0, "no_decay": "none", "compile": False}
-BEFORE |= {"sync_bn": False, "lr_per": "batch"}
+BEFORE |= {"sync_bn": False, "lr_per": "batch", "class_sampling": "natural", "class_weights": "none"}
+BEFORE |= {"best_by": "top1"}
 
 
 def differences(mine: dict, content: dict) -> list[str]:

@@ -88,6 +88,9 @@ class TrainingParams(ClipParams, DevicesParams):
     video_backend: Backend = Group.data("auto", "what decodes video files: {}; auto: pyav")
     timeout: float = Group.data(60.0, "seconds for one clip before its video counts as undecodable", gt=0)
     max_replacements: int = Group.data(10, "tries to replace a clip that cannot be decoded", ge=0)
+    class_sampling: Literal[*vocabulary.CLASS_SAMPLINGS] = Group.data(
+        "natural", "how often a class is drawn: {} (all equally often)"
+    )
 
     mean: Means = Group.clip([0.4345, 0.4051, 0.3775], "of the channels, or one for all, 0-1 scale")
     std: Stds = Group.clip([0.2768, 0.2713, 0.2737], "of the channels, or one for all, 0-1 scale")
@@ -112,6 +115,9 @@ class TrainingParams(ClipParams, DevicesParams):
     patience: int = Group.optim(5, "plateau: epochs without a better validation loss before gamma", ge=0)
     warmup_epochs: float = Group.optim(0.0, "epochs in which the learning rate rises linearly", ge=0)
     label_smoothing: Annotated[Share, Field(lt=1)] = Group.optim(0.0, "share of the label spread over all classes")
+    class_weights: Literal[*vocabulary.CLASS_WEIGHTS] = Group.optim(
+        "none", "of the loss: {} (clips of rare classes count more)"
+    )
     clip_grad: float = Group.optim(0.0, "largest norm of the gradient; 0: no limit", ge=0)
     lr_per: Literal["batch", 256] = Group.optim("batch", "{}; 256: lr is for steps of 256 clips, and scaled to these")
     accumulate: Positive = Group.optim(1, "batches whose gradients are summed before a step")
@@ -120,6 +126,9 @@ class TrainingParams(ClipParams, DevicesParams):
     )
 
     sync_bn: bool = Group.run(False, "several devices: batch norms see the whole batch, not each process its part")
+    best_by: Literal["top1", "macro_f1"] = Group.run(
+        "top1", "best.pt is that of the highest validation {} (all classes count alike)"
+    )
     resume: str = Group.run("auto", "auto: go on where this run folder stopped; never; or a checkpoint's path")
     checkpoint_every: int = Group.run(0, "also keep a checkpoint every so many epochs; 0: last and best alone", ge=0)
     checkpoint_minutes: float = Group.run(
@@ -145,6 +154,11 @@ class TrainingParams(ClipParams, DevicesParams):
                 "needs momentum above 0 and dampening 0",
             ),
             ("milestones", self.schedule == "multistep" and not rising, "they must rise"),
+            (
+                "class_weights",
+                self.class_weights != "none" and self.class_sampling != "natural",
+                f"class_sampling {self.class_sampling} evens the classes already: take one of the two",
+            ),
             ("warmup_epochs", self.warmup_epochs >= self.epochs, f"must be below epochs {self.epochs}"),
         )
 

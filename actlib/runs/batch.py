@@ -3,6 +3,7 @@
     run_dir: outputs/demo            # the steps' run folders lie in it
     workers: 2                       # optional: so many runs at a time, sharing the cores; 1 if not given
     scheduler: tcp://host:8786       # optional: on the workers of this Dask scheduler instead (see `cluster`)
+    inputs: {videos/list.csv: …}     # optional: where to get a file that no step writes, said where it is missing
     steps:
       - name: data
         notebook: 01_data_prep
@@ -108,7 +109,7 @@ def read_batch(path: str | Path, root: Path) -> Batch:
             if NAME.fullmatch(name):  # later steps may refer to it all the same
                 folders.setdefault(name, f"{base}/{name}")
     problems += _doubled_names(batch) + _occupied(batch, base, root)
-    problems += _missing_files(batch, root, [f"{base}/{name}" for name in folders])
+    problems += _missing_files(batch, root, [f"{base}/{name}" for name in folders], file.inputs)
     if problems:
         raise ParamsError(problems_in_words(f"{path}: nothing was started", problems))
     return batch
@@ -122,6 +123,7 @@ class _File(Checked):
     run_dir: str = ""
     workers: Annotated[int, Field(ge=1, strict=True)] = 1
     scheduler: str = ""
+    inputs: dict[str, str] = {}
     steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
@@ -229,11 +231,13 @@ def _occupied(batch: Batch, base: str, root: Path) -> list[str]:
     return problems
 
 
-def _missing_files(batch: Batch, root: Path, others: list[str]) -> list[str]:
-    """Input files that neither exist nor lie in a run folder of this batch, or in `others`: those of faulty steps."""
+def _missing_files(batch: Batch, root: Path, others: list[str], told: dict[str, str]) -> list[str]:
+    """Input files that neither exist nor lie in a run folder of this batch, or in `others`: those of faulty steps; with
+    what the batch file tells of where to get them."""
     known, written = {}, {os.path.normpath(each) for each in (*(run.params.run_dir for run in batch.runs), *others)}
     return [
         f"{run.name}: {name}: {shown(getattr(run.params, name))}: {reason}; no earlier step writes it"
+        + "".join(f". {each}" for each in [told.get(str(getattr(run.params, name)), "").strip()] if each)
         for run in batch.runs
         for name, reason in run.params.missing_inputs(root, written, known).items()
     ]

@@ -10,7 +10,7 @@ import torch
 from processes import on_ranks
 from torch import nn
 from torchvision.ops import StochasticDepth
-from training import TINY, content, params, weights
+from training import Double, content, params, weights
 
 from actlib.compute.dropout import Noise
 from actlib.compute.dropout import over_all_processes as share_dropout
@@ -18,27 +18,11 @@ from actlib.compute.processes import Ranks, how_many
 from actlib.compute.sync_norm import apart, over_all_processes
 from actlib.datasets.table import read_table, write_table
 from actlib.loops import evaluate, prepare, train
-from actlib.models.registry import create_from_spec
 
 # Two batches of 11 make a step, then a batch of 2 clips one alone: too few for three processes to share.
 UNEVEN = {"batch_size": 11, "accumulate": 2, "last_batch": "keep", "sync_bn": True, "clip_grad": 1.0}
 UNEVEN |= {"crop_size": 16, "short_side": 16}
 MIXED = {"flip": True, "flip_labels": "swap", "mixup": 0.4, "cutmix": 1.0, "label_smoothing": 0.1}
-
-
-class Double(nn.Module):
-    """A network in float64."""
-
-    def __init__(self, seed: int = 0):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.network = create_from_spec(TINY["model"], 8).double()
-        for module in self.network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.5
-
-    def forward(self, clips):
-        return self.network(clips.double())
 
 
 def trained(ranks, p, epochs: int | None = None) -> tuple[list[dict], dict[str, torch.Tensor]]:

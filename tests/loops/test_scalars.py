@@ -24,7 +24,7 @@ def test_the_scalars_of_a_run_that_went_on_are_there_once(motion_table, tmp_path
     rows = list(train(prepare(params(motion_table, tmp_path, epochs=3, tensorboard=True))))
     found = scalars_of(tmp_path / "tensorboard")
     assert set(found) == {"loss/training", "loss/validation", "top-1/training", "top-1/validation",
-                          "learning rate", "clips per second"}  # fmt: skip
+                          "macro-F1/validation", "learning rate", "clips per second"}  # fmt: skip
     for tag, column in (("loss/training", "loss"), ("top-1/validation", "val_top1"), ("learning rate", "lr")):
         assert found[tag] == [(row["epoch"], pytest.approx(row[column], rel=1e-5)) for row in rows], tag
     assert len(rows) == 3 and len(list((tmp_path / "tensorboard").iterdir())) == 1

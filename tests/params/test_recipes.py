@@ -16,6 +16,7 @@ from actlib.runs.batch import read_batch
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = [path for path in sorted((ROOT / "params").glob("*/*.yaml")) if path.parent.name != "batch"]
 BATCHES = sorted((ROOT / "params" / "batch").glob("*.yaml"))
+BRIDGE = "outputs/videos/bridge/videos.csv"
 PAGE = (ROOT / "params" / "README.md").read_text(encoding="utf-8")
 
 
@@ -197,8 +198,11 @@ def furnished(tmp_path, monkeypatch):
                 Path(value).mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("ACTLIB_WEIGHTS", str(tmp_path / "weights"))
     (tmp_path / "weights").mkdir()
-    for name in ("resnet-34-kinetics.pth", "kinetics_shufflenet_0.5x_G3_RGB_16_best.pth"):
+    of_jester = "jester_shufflenet_0.5x_G3_RGB_16_best.pth"
+    for name in ("resnet-34-kinetics.pth", "kinetics_shufflenet_0.5x_G3_RGB_16_best.pth", of_jester):
         (tmp_path / "weights" / name).touch()
+    (tmp_path / BRIDGE).parent.mkdir(parents=True)
+    (tmp_path / BRIDGE).touch()
     return tmp_path
 
 
@@ -218,6 +222,14 @@ def test_a_batch_names_the_weights_it_lacks(furnished):
     (furnished / "weights" / "resnet-34-kinetics.pth").unlink()
     with pytest.raises(ParamsError, match=r"(?s)finetune_resnet34: pretrained: 'resnet-34-kinetics.pth'.*google"):
         read_batch(furnished / "params" / "batch" / "ucf101_finetune.yaml", furnished)
+
+
+def test_a_batch_says_where_to_get_the_videos_that_it_lacks(furnished):
+    (furnished / BRIDGE).unlink()
+    with pytest.raises(ParamsError) as raised:
+        read_batch(furnished / "params" / "batch" / "bridge.yaml", furnished)
+    (line,) = str(raised.value).splitlines()[1:]
+    assert line.startswith(f"  - data: csv: '{BRIDGE}': no such file; no earlier step writes it. The videos are at ")
 
 
 # --- the page -------------------------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 import math
 import textwrap
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from actlib.analysis.plots.drawing import bar_axes, new_axes, write_beside
+from actlib.messages import shorter
 
+LONGEST = 30  # characters of a class
 # The columns of `fusion.agreement` that add up to all videos, with their words and colours
 PARTS = {
     "both_right": ("both right", "C2"),
@@ -39,19 +42,50 @@ def confusion_matrix(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def class_bars(per_class: pd.DataFrame, *, most: int = 40, ax: Axes | None = None) -> Axes:
-    """Top-1 accuracy of each class, the worst first; of more than `most` classes the worst ones."""
-    shown = per_class.head(most)
-    ax, places = bar_axes(shown["label"], ax), range(len(shown))
-    ax.barh(places, shown["top1"], color="C0")
-    others = [f"  → {other}" if other else "" for other in shown["mostly_taken_for"]]
-    words = [f"{top1:.0f}{other}" for top1, other in zip(shown["top1"], others)]
-    write_beside(ax, shown["top1"], places, words, fontsize=8)
-    ax.set_xlim(0, 130)
+def class_bars(
+    per_class: pd.DataFrame, *, numbers: dict[str, float] | None = None, most: int = 40, ax: Axes | None = None
+) -> Axes:
+    """The recall of each class in the order of `per_class` (see `metrics.per_class`), its precision as a mark, and
+    beside them of how many videos and what the wrong ones are mostly taken for. Of more than `most` classes the first
+    ones, and beside them, in a figure of its own, all from the lowest recall to the highest.
+
+    `numbers`: in percent, drawn as lines by name. A column `learnt`, the training videos, is written below the names,
+    and colours the classes that have fewer than others.
+    """
+    shown, of_many = per_class.head(most), len(per_class) > most
+    names, rare = shown["label"].map(lambda label: shorter(label, LONGEST)), [False] * len(shown)
+    if "learnt" in shown:
+        names += [f"\n{count:,} learnt" for count in shown["learnt"]]
+        rare = shown["learnt"] < per_class["learnt"].max()
+    row = 0.62 if "learnt" in shown else 0.34 if len(shown) <= 12 else 0.28
+    if of_many and ax is None:
+        how = {"figsize": (13, row * most + 1.6), "width_ratios": (3.2, 1), "layout": "constrained"}
+        ax, beside = plt.subplots(1, 2, **how)[1]
+        _all_recalls(beside, per_class["recall"])
+    ax, places = bar_axes(names, ax, width=9, row=row, more=1.6), range(len(shown))
+    ax.barh(places, shown["recall"], 0.66, color=["C1" if each else "C0" for each in rare])
+    ax.plot(shown["precision"], places, "D", color="black", markersize=3.5, label="precision", zorder=4)
+    ends = [f"{row.recall:.0f} % of {row.videos:,}" + (f" → {shorter(row.mostly_taken_for, LONGEST)}" if
+            row.mostly_taken_for else "") for row in shown.itertuples()]  # fmt: skip
+    write_beside(ax, [104] * len(ends), places, ends, fontsize=8)
+    for (name, value), style in zip((numbers or {}).items(), ("-", "--", ":", "-.")):
+        ax.axvline(value, color="0.2", linestyle=style, linewidth=1.4, label=f"{name}: {value:.1f} %", zorder=3)
+    ax.set_xlim(0, 150)
     ax.set_xticks(range(0, 101, 20))
-    kept = f" (worst {most} of {len(per_class)} classes)" if len(per_class) > most else ""
-    ax.set_xlabel(f"top-1 accuracy of the class, %, and what it is mostly taken for{kept}")
+    kept = f" ({most} of {len(per_class)} classes)" if of_many else ""
+    ax.set_xlabel(f"recall: right, % of the class's videos (→ what the wrong ones are mostly taken for){kept}")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=4, frameon=False, fontsize=9)
     return ax
+
+
+def _all_recalls(ax: Axes, recall: pd.Series) -> None:
+    """The recalls of all classes below each other, the lowest first."""
+    ax.stairs(np.sort(recall), np.arange(len(recall) + 1), orientation="horizontal", fill=True, color="C0", alpha=0.6)
+    ax.set_xlim(0, 100)
+    ax.set_ylim(len(recall), 0)
+    ax.set_xlabel("recall, %")
+    ax.set_ylabel(f"all {len(recall):,} classes, the lowest recall first")
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def order_bars(by_order: pd.DataFrame, *, ax: Axes | None = None) -> Axes:

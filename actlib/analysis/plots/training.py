@@ -26,8 +26,8 @@ def learning_rates(rates: Sequence[float], steps_per_epoch: int, *, ax: Axes | N
 
 
 def training_curves(history: pd.DataFrame, *, epochs: int | None = None, best_epoch: int | None = None) -> Axes:
-    """Loss, beside it top-1 accuracy of training and validation, and the learning rate where `history` has one, a point
-    an epoch. Returns the loss's axes.
+    """Loss, beside it top-1 accuracy of training and validation with the validation's macro-F1, and the learning rate
+    where `history` has these, a point an epoch. Returns the loss's axes.
 
     epochs: as many as the axes have room for; without it those of `history`. A thin line marks `best_epoch`. Each line
     has the name of its column as its gid.
@@ -40,6 +40,8 @@ def training_curves(history: pd.DataFrame, *, epochs: int | None = None, best_ep
     last = epochs or max(2, int(history["epoch"].max()))
     for ax, (column, label, top) in zip(panels, kinds):
         lines = [(column, "training", "C0"), (f"val_{column}", "validation", "C1")]
+        if column == "top1" and "val_macro_f1" in history:
+            lines.append(("val_macro_f1", "validation, macro-F1", "C3"))
         for name, label_of, color in lines if column != "lr" else [("lr", None, "C2")]:
             ax.plot(history["epoch"], history[name], marker="o", markersize=3.5, color=color, label=label_of, gid=name)
         if best_epoch is not None and column != "lr":
@@ -53,7 +55,7 @@ def training_curves(history: pd.DataFrame, *, epochs: int | None = None, best_ep
         ax.set_xlabel("epoch")
         ax.set_ylabel(label)
         ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncol=2, frameon=False)
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside upper center", ncol=3, frameon=False)
     return panels[0]
 
 

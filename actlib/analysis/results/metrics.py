@@ -19,24 +19,43 @@ def top_k(predictions: pd.DataFrame, k: int) -> float:
 
 
 def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Videos, top-1 accuracy and the most frequent wrong answer of each class, the worst class first."""
-    right = predictions["correct"].astype(bool)
-    wrong = predictions["prediction"].replace("", UNDECODABLE).mask(right)
-    classes = predictions.assign(top1=100.0 * right, wrong=wrong).groupby("label")
-    table = classes.agg(
-        videos=("top1", "size"), top1=("top1", "mean"),
-        mostly_taken_for=("wrong", lambda each: next(iter(each.mode()), "")),
-    )  # fmt: skip
-    return table.reset_index().sort_values(["top1", "label"], ignore_index=True)
+    """Of each class that has videos its label, videos (the support), recall, precision and F1 in percent and its most
+    frequent wrong answer, the lowest recall first.
+
+    recall: right of its videos, which is its top-1 accuracy; precision: right of the answers that name it; F1: their
+    harmonic mean, 2 · right / (its videos + the answers that name it). As scikit-learn's with zero_division 0, a class
+    that no answer names has precision and F1 of 0.
+    """
+    wrong = predictions["prediction"].replace("", UNDECODABLE).mask(predictions["correct"].astype(bool))
+    mostly = wrong.groupby(predictions["label"]).agg(lambda each: next(iter(each.mode()), ""))
+    right, videos, answers = _counts(predictions)
+    table = pd.DataFrame({
+        "videos": videos, "recall": 100 * right / videos, "precision": 100 * right / answers.clip(lower=1),
+        "f1": 200 * right / (videos + answers), "mostly_taken_for": mostly,
+    })  # fmt: skip
+    there = table[table["videos"] > 0].rename_axis("label").reset_index()
+    return there.sort_values(["recall", "label"], ignore_index=True)
 
 
 def macro_f1(predictions: pd.DataFrame) -> float:
-    """The mean of the classes' F1 scores in percent, each class counting the same however few videos it has; NaN for an
-    empty table. F1 of a class: 2 · right / (its videos + the answers that name it), that is the harmonic mean of
-    precision and recall. As scikit-learn's, the classes are those that are true or answered somewhere."""
-    right = predictions.loc[predictions["correct"].astype(bool), "label"].value_counts()
-    true, answered = predictions["label"].value_counts(), predictions["prediction"].replace("", np.nan).value_counts()
-    return 100 * float((2 * right).div(true.add(answered, fill_value=0), fill_value=0).mean())
+    """The mean of the classes' F1 (see `per_class`) in percent, each class counting the same however few videos it has;
+    NaN for an empty table.
+
+    As scikit-learn's f1_score(average="macro", zero_division=0), the classes are those that are true or answered
+    somewhere: one without videos counts as 0 where an answer names it, and not at all where none does. A video that
+    could not be decoded is an answer for none, and so lowers the recall of its class.
+    """
+    right, videos, answers = _counts(predictions)
+    return 100 * float((2 * right / (videos + answers)).mean())
+
+
+def _counts(predictions: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Right answers, videos, and answers, of each class that is true or answered somewhere."""
+    right = predictions.loc[predictions["correct"].astype(bool), "label"]
+    answered = predictions["prediction"].replace("", np.nan)
+    counted = [each.value_counts() for each in (right, predictions["label"], answered)]
+    names = counted[1].index.union(counted[2].index)
+    return tuple(each.reindex(names, fill_value=0) for each in counted)
 
 
 def confusion(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:

@@ -163,10 +163,11 @@ def labels_of(runs: pd.DataFrame) -> list[str]:
 
 def describe_accuracy(runs: pd.DataFrame, accuracy: str) -> tuple[str, str]:
     """The words for an accuracy's axis, and a note on how it was measured: the protocol where all runs share one."""
-    level, rank = accuracy.split("_top")
+    level, kind = accuracy.split("_", 1)
     protocols = runs["protocol"].dropna().unique()
     if level != "video":  # the table's protocol is that of the headline accuracy
         note = "centre clip × centre crop"
     else:
         note = protocols[0] if len(protocols) == 1 else "several protocols: see runs.csv"
-    return f"{level} top-{rank} accuracy, %", note
+    words = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "macro_f1": "macro-F1"}[kind]
+    return f"{level} {words}, %", note

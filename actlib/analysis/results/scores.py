@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from actlib.analysis.results.metrics import top_k
+from actlib.analysis.results.metrics import macro_f1, top_k
 from actlib.files import write_with
 from actlib.messages import cut, problems_in_words, shown
 
@@ -89,6 +89,14 @@ class Scores:
     def top(self, k: int) -> float:
         """Percent of all videos whose label is among the k highest scores; those without scores are wrong."""
         return top_k(self.table, k)
+
+    def macro_f1(self) -> float:
+        """The mean of the classes' F1 scores in percent (see `metrics.macro_f1`)."""
+        return macro_f1(self.table)
+
+    def accuracies(self, name: str) -> dict[str, float]:
+        """The headline numbers in percent: `name`_top1, `name`_top5, `name`_macro_f1."""
+        return {f"{name}_top1": self.top(1), f"{name}_top5": self.top(5), f"{name}_macro_f1": self.macro_f1()}
 
     def loss(self) -> float:
         """Mean cross-entropy over the videos with scores; NaN where there are none."""

@@ -102,7 +102,7 @@ class PredictionBrowser:
         scores = self.predictions.scores
         expected = scores.expected or len(scores.video_ids)
         on = f"{scores.protocol}, {scores.num_scored:,} of {expected:,} videos"
-        return f"{scores.name}: video top-1 {scores.top(1):.4g} % ({on})"
+        return f"{scores.name}: video top-1 {scores.top(1):.4g} %, macro-F1 {scores.macro_f1():.4g} % ({on})"
 
     def show_cell(self, label: str, prediction: str) -> None:
         """Show the videos of one true class that were taken for another; all again if these are shown."""

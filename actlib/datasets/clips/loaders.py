@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
+from actlib.datasets.clips.class_balance import Counts, epoch_order, times_before
 from actlib.datasets.clips.handover import HandedOver, in_shared_memory, workers_in_words
 from actlib.datasets.clips.rows import VideoRows
 from actlib.datasets.clips.sampling import training_window
@@ -94,7 +95,8 @@ class TrainingClips(Videos):
 
     A map-style dataset: torch's DataLoader, Subset and DistributedSampler work on it. Call `set_epoch` before each
     pass; worker processes see it too. Every random choice comes from (seed, epoch, video) alone, so a clip is the same
-    whatever the batch size and the number of processes, and an epoch run again after a crash is the same epoch.
+    whatever the batch size and the number of processes, and an epoch run again after a crash is the same epoch. A video
+    that comes again in an epoch (`class_balance.Again`) shows another clip.
 
     A clip that cannot be decoded is replaced by one of another video, drawn at random, at most `max_replacements`
     times; then VideoError is raised, since something is wrong with the whole disk.
@@ -139,8 +141,9 @@ class TrainingClips(Videos):
         return training_window(self.sampling, n, self.num_frames, self.frame_stride, rng, loop=self.loop)
 
     def __getitem__(self, index: int) -> Sample:
+        again = times_before(index)
         index = range(len(self))[index]  # negative ones as in a list; IndexError past the end
-        rng = stream(self.seed, "clip", self.epoch, index)
+        rng = stream(self.seed, "clip", self.epoch, index, *([again] if again else []))
         failures: list[tuple[str, str]] = []
         while True:
             try:
@@ -211,14 +214,16 @@ class EpochBatches(Sampler[list[int]]):
     sampler for torch's DataLoader. Set `epoch` before each pass; `first`: the batch to begin with, counted from 0.
 
     `share`: which part of a batch of so many clips is this process's, where several have a part each. `sizes` are those
-    of the whole batches.
+    of the whole batches. `counts` and `class_sampling`: how often each class is drawn (see `class_balance`); an epoch
+    has `length` clips all the same, and without them each video once.
     """
 
     def __init__(
         self, length: int, batch_size: int, *, seed: int, last_batch: str = "spread",
-        share: Callable[[int], slice] = slice,
+        share: Callable[[int], slice] = slice, counts: Counts | None = None, class_sampling: str = "natural",
     ):  # fmt: skip
         self.length, self.seed, self.share, self.epoch, self.first = length, seed, share, 0, 0
+        self.counts, self.class_sampling = counts, class_sampling
         self.sizes = batch_sizes(length, batch_size, last_batch)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -227,10 +232,14 @@ class EpochBatches(Sampler[list[int]]):
 
     def whole(self) -> Iterator[list[int]]:
         """The batches of all processes together."""
-        order = stream(self.seed, "order", self.epoch).permutation(self.length)
+        rng = stream(self.seed, "order", self.epoch)
+        if self.class_sampling == "natural":
+            order = rng.permutation(self.length).tolist()
+        else:
+            order = epoch_order(self.counts, self.class_sampling, rng)
         ends = np.cumsum(self.sizes)
         for end, size in list(zip(ends, self.sizes))[self.first :]:
-            yield order[end - size : end].tolist()
+            yield order[end - size : end]
 
     def __len__(self) -> int:
         return len(self.sizes) - self.first

@@ -25,7 +25,10 @@ FORMAT = "actlib checkpoint 1"  # stands under 'format' in a checkpoint of this 
 UNSAID = {"channel_order": "rgb", "modality": "rgb"}  # preprocessing that older checkpoints do not tell
 # The numbers of an epoch; a loop of the user's may add what it likes.
 COUNTED = {"epoch", "replaced", "val_videos"}
-MEASURED = {"loss", "top1", "top5", "lr", "clips_per_s", "data_wait", "val_loss", "val_top1", "val_top5", "seconds"}
+MEASURED = {
+    "loss", "top1", "top5", "lr", "clips_per_s", "data_wait", "val_loss", "val_top1", "val_top5", "val_macro_f1",
+    "seconds",
+}  # fmt: skip
 # What the optimisers of torch keep of each parameter, of its own shape.
 MOMENTA = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "sum"}
 
@@ -320,6 +323,8 @@ class Resumable(Content):
             raise ValueError(f"params.epochs: {shown(epochs)}: must be a whole number above 0")
         if any("val_top1" not in row for row in self.history):
             raise ValueError("history: a row has no val_top1")
+        if self.params.get("best_by") == "macro_f1" and any("val_macro_f1" not in row for row in self.history):
+            raise ValueError("history: a row has no val_macro_f1, by which the best is chosen")
         if self.best_epoch > len(self.history):
             raise ValueError(f"best_epoch: {self.best_epoch}, and history has {len(self.history)} rows")
         groups = len(self.optimizer.param_groups)

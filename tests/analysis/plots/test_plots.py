@@ -49,7 +49,7 @@ def test_plots_draw_their_table_on_the_axes_they_are_given():
     _, ax = matplotlib.pyplot.subplots()
     by_class = metrics.per_class(PREDICTIONS)
     assert plots.class_bars(by_class, ax=ax) is ax
-    assert [bar.get_width() for bar in ax.patches] == by_class["top1"].tolist()
+    assert [bar.get_width() for bar in ax.patches] == by_class["recall"].tolist()
     orders = pd.DataFrame({"order": ["forward", "reversed"], "top1": [90.0, 10.0], "top1_backwards": [8.0, 88.0]})
     bars = plots.order_bars(orders)
     assert [bar.get_width() for bar in bars.patches] == [90, 10, 8, 88]

@@ -29,7 +29,7 @@ def test_confusions_and_classes():
     assert counts.to_numpy().tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
     assert counts.columns[-1] == metrics.UNDECODABLE
     by_class = metrics.per_class(PREDICTIONS).set_index("label")
-    assert by_class["top1"].round(1).to_dict() == {"c": 0, "a": 33.3, "b": 100}
+    assert by_class["recall"].round(1).to_dict() == {"c": 0, "a": 33.3, "b": 100}
     assert by_class["mostly_taken_for"].to_dict() == {"c": metrics.UNDECODABLE, "a": "b", "b": ""}
     assert metrics.worst(PREDICTIONS, 2)["video_id"].tolist() == ["c1", "a2"]
 
