@@ -21,6 +21,7 @@ MAY_KNOW = {
     "runs": {"params"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
     "batch_progress": set(),
+    "data_command": {"datasets", "params"},
     "downloads": set(),
     "files": set(),
     "heartbeat": set(),
@@ -32,7 +33,7 @@ MAY_KNOW = {
     "run_progress": set(),
     "training_command": {"analysis", "compute", "loops", "params", "runs"},
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "training_command", "weights_commands", "analysis"},  # the report after a batch
+    "__main__": {"params", "runs", "data_command", "training_command", "weights_commands", "analysis"},  # its report
     "__init__": {"models"},
 }
 EVERYBODY = {
