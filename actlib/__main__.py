@@ -1,4 +1,4 @@
-"""The command line: `python -m actlib batch|train|evaluate|check|weights|export …`; each has its own --help."""
+"""The command line: `python -m actlib batch|train|evaluate|check|data|weights|export …`; each has its own --help."""
 
 import argparse
 import os
@@ -44,6 +44,24 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("files", type=Path, nargs="+", help="YAML files under params/")
     check.set_defaults(run=_check)
 
+    data = commands.add_parser("data", help="published data sets: list, fetch")
+    data.set_defaults(run=_with_data("list"))
+    actions = data.add_subparsers(dest="action")
+    actions.add_parser("list", help="where each is, and how large (as without a word)").set_defaults(
+        run=_with_data("list")
+    )
+    get = actions.add_parser("fetch", help="lists and videos into a folder, and a recipe for notebook 01")
+    get.add_argument("name", help="such as ucf101 or kinetics400")
+    get.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="gets annotations/ and videos/")
+    subsets = ("training", "validation", "testing")
+    get.add_argument("--subset", nargs="+", choices=subsets, default=subsets[:2], help="all but testing if left out")
+    get.add_argument("--classes", nargs="+", default=[], help="the ones to keep, or a file of them, one a line")
+    get.add_argument("--limit", type=_positive, metavar="N", help="at most so many videos of each class in each subset")
+    get.add_argument("--workers", type=_positive, default=4, help="archives that are fetched at once (4)")
+    get.add_argument("--archive", default="", help="its address or path, where a person was sent one")
+    get.add_argument("--keep-archives", action="store_true", help="leave them in videos/.fetch when they are unpacked")
+    get.set_defaults(run=_with_data("fetch"))
+
     weights = commands.add_parser("weights", help="published weights: list, fetch, inspect, convert")
     weights.set_defaults(run=_with_weights("list"))
     actions = weights.add_subparsers(dest="action")
@@ -76,6 +94,23 @@ def _parser() -> argparse.ArgumentParser:
         export.add_argument(f"--{name}", type=int, help="of the clips; the checkpoint's if left out")
     export.set_defaults(run=_with_weights("export"))
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1 on")
+    return int(text)
+
+
+def _with_data(name: str) -> Callable[[argparse.Namespace], int]:
+    """The handler of a command on data sets, imported when it is asked for."""
+
+    def run(options: argparse.Namespace) -> int:
+        from actlib.data_command import run
+
+        return run(name, options)
+
+    return run
 
 
 def _with_weights(name: str) -> Callable[[argparse.Namespace], int]:

@@ -34,14 +34,18 @@ class _BrokenOff(Exception):
     """A connection that ended early; it is tried again."""
 
 
-def download(url: str, target: Path, check: Callable[[Path], str]) -> Path:
+def download(
+    url: str, target: Path, check: Callable[[Path], str], *, watch: Callable[[int], None] | None = None
+) -> Path:
     """Fetch `url` to `target` with a progress bar. `check`: of what came, in words why it is not what it should be, or
-    nothing; only then it is kept.
+    nothing; only then it is kept. `watch`, in place of the bar, is told how many bytes are there, now and then; what it
+    raises ends the download.
 
     Another process that fetches the same file is waited for. Raises DownloadError, and DiskFull; what came then stays
     in `target`.part for the next call, unless it is wrong.
     """
-    print(f"{url} → {target}", flush=True)
+    if watch is None:
+        print(f"{url} → {target}", flush=True)
     part = target.with_name(f"{target.name}.part")
     try:
         with _alone(part):
@@ -49,7 +53,7 @@ def download(url: str, target: Path, check: Callable[[Path], str]) -> Path:
             try:
                 if target.is_file():  # by who was waited for
                     return target
-                _fetch(url, part, target)
+                _fetch(url, part, target, watch)
                 if why := check(path):
                     path.unlink()
                     raise DownloadError(f"{url}: not what it should be: {why}. {_by_hand(target)}")
@@ -95,13 +99,13 @@ class _Origin:
     size: int  # bytes of all of it; 0 where it is not told
 
 
-def _fetch(url: str, part: Path, target: Path) -> None:
+def _fetch(url: str, part: Path, target: Path, watch: Callable[[int], None] | None) -> None:
     """Bring `part`/content to its full length. Raises DownloadError, DiskFull and what urllib and sockets raise."""
     tries = 0
     while True:
         before = _length(part)
         try:
-            return _connect(url, part, target)
+            return _connect(url, part, target, watch)
         except (*_BROKEN, _BrokenOff) as error:
             after = _length(part)
             tries = 0 if after - before >= CHUNK else tries + 1
@@ -120,7 +124,7 @@ def _length(part: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _connect(url: str, part: Path, target: Path) -> None:
+def _connect(url: str, part: Path, target: Path, watch: Callable[[int], None] | None) -> None:
     """Ask for what is missing, once."""
     path, done, known = part / "content", _length(part), _origin(part)
     if done and known and (known.url, known.size) == (url, done):  # killed before it was looked at
@@ -158,8 +162,12 @@ def _connect(url: str, part: Path, target: Path) -> None:
             write_json(part / "origin.json", vars(found))
             total = -(-(found.size - done) // CHUNK) if found.size else None
             with naming_full_disk(target, found.size or None, kinds=(), kept="What came is kept"):
-                for _ in progress(_megabytes(answer, out, url), total=total, desc=f"{target.name}, MB"):
-                    pass
+                megabytes = _megabytes(answer, out, url)
+                if watch is None:
+                    megabytes = progress(megabytes, total=total, desc=f"{target.name}, MB")
+                for _ in megabytes:
+                    if watch is not None:
+                        watch(out.tell())
         if found.size and (came := _length(part)) != found.size:
             raise _BrokenOff(f"{came:,} of {found.size:,} bytes came")
 

@@ -22,6 +22,7 @@ MAY_KNOW = {
     "features": {"analysis", "loops", "params", "models", "datasets", "compute"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
     "batch_progress": set(),
+    "data_command": {"datasets", "params"},
     "downloads": set(),
     "files": set(),
     "heartbeat": set(),
@@ -33,7 +34,7 @@ MAY_KNOW = {
     "run_progress": set(),
     "training_command": {"analysis", "compute", "loops", "params", "runs"},
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "training_command", "weights_commands", "analysis"},  # the report after a batch
+    "__main__": {"params", "runs", "data_command", "training_command", "weights_commands", "analysis"},  # its report
     "__init__": {"models"},
 }
 EVERYBODY = {

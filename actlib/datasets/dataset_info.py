@@ -26,7 +26,7 @@ class DatasetInfo:
     """`classes`: names, a name's place is its index. `videos`: by subset, the numbers of videos `published` (by the
     data set's authors; None if unknown), `listed` (in the annotation files), `found` and `readable`. `mirrored`: the
     class that a mirrored video of a class shows, where that is another one; that need not be one of `classes`, and then
-    such a video has no label. `storage`: how the videos are stored."""
+    such a video has no label. `storage`: how the videos are stored. `license`, `citation`: of a published data set."""
 
     name: str
     title: str
@@ -34,6 +34,8 @@ class DatasetInfo:
     videos: dict[str, dict[str, int | None]] = field(default_factory=dict)
     mirrored: dict[str, str] = field(default_factory=dict)
     storage: str = "original"
+    license: str = ""
+    citation: str = ""
 
     def expected(self, subset: str) -> int | None:
         """How many videos of `subset` there should be: as many as were listed; None if that is not known."""
@@ -74,6 +76,8 @@ _FIELDS = {
     "videos": (dict, "a mapping of subsets"),
     "mirrored": (dict, "a mapping of classes"),
     "storage": (str, f"one of {', '.join(STORAGES)}"),
+    "license": (str, "a text"),
+    "citation": (str, "a text"),
 }
 
 

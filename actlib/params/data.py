@@ -23,6 +23,7 @@ class DataPrepParams(Params):
     testing: Annotated[Share, Field(lt=1)] = Group.data(0.0, "source folders: share of each class for testing")
     dataset: str = Group.data("", "source annotations: kinetics400, ucf101, …; empty: a data set of your own")
     annotations: InputPath = Group.data("", "source annotations: the folder of the published lists, or one file")
+    fetch: bool = Group.data(False, "source annotations: first fetch what is missing into annotations and data_root")
     class_list: InputPath = Group.data(
         "", "source annotations: file of the classes to keep, one a line (the mini sets)"
     )
@@ -58,6 +59,9 @@ class DataPrepParams(Params):
             find_dataset(name)
         return name
 
+    def inputs(self) -> dict[str, list[str]]:
+        return super().inputs() | ({"annotations": []} if self.fetch else {})  # these are still to come
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         lists, whole = self.source == "annotations", self.validation + self.testing >= 1
@@ -71,6 +75,7 @@ class DataPrepParams(Params):
             ("csv", self.source == "csv" and not self.csv, f"{needs} the file with path,label,subset"),
             ("annotations", lists and not self.annotations, f"{needs} the published lists"),
             ("data_root", lists and not self.data_root, f"{needs} the folder of the videos"),
+            ("fetch", self.fetch and not (lists and self.dataset), "needs source annotations, and a dataset"),
             (
                 "storage",
                 self.modality == "flow" and self.storage != "original",

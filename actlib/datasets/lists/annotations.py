@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from actlib.datasets.addresses import terms_of
 from actlib.datasets.catalog import Dataset, find_dataset, plain_name
 from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.lists import by_author, json_lists
@@ -48,7 +49,7 @@ _READERS = {
 class Annotations:
     """What the lists say. `classes` in index order; `videos`: a row for each listed video or segment, with the columns
     of `source.ListedVideo`; `notes`: what is odd but no error. `unlisted`: files below data_root that are in no list,
-    counted by `find_videos`. The other fields are facts of the catalogue."""
+    counted by `find_videos`. The other fields are facts of the catalogue, and of `addresses.yaml`."""
 
     name: str
     title: str
@@ -59,6 +60,8 @@ class Annotations:
     unit: str = "videos"
     mirrored_pairs: tuple[tuple[str, str], ...] = ()
     layouts: tuple[str, ...] = ()
+    license: str = ""
+    citation: str = ""
     unlisted: int = 0
 
 
@@ -108,7 +111,7 @@ def _annotations(source: Source, known: Dataset | None, classes: list[str], vide
     several = known.splits > 1
     name = f"{known.name}_{source.split:02d}" if several else known.name
     title = f"{known.title}, split {source.split}" if several else known.title
-    facts = (published, known.unit, known.mirrored_pairs, known.layouts)
+    facts = (published, known.unit, known.mirrored_pairs, known.layouts, *terms_of(known.name))
     return Annotations(name, title, classes, videos, notes, *facts)
 
 

@@ -57,7 +57,7 @@ def make_dataset_info(
     `source`, `found` and `readable` as for `availability`; `name` and `title` by default as in the catalogue, needed
     for videos without lists. Classes keep the order of the lists, also those without a video. The classes that
     a mirror exchanges are those of the catalogue, and pairs with left and right (or clockwise and counterclockwise) in
-    their names.
+    their names. Licence and citation are those of `source`.
     """
     classes = _classes(source)
     counts = availability(source, found, readable)
@@ -67,7 +67,9 @@ def make_dataset_info(
     }
     mirrored = mirrored_names(classes, getattr(source, "mirrored_pairs", ()))
     name = name or getattr(source, "name", "")
-    return DatasetInfo(name, title or getattr(source, "title", "") or name, classes, videos, mirrored, storage)
+    title = title or getattr(source, "title", "") or name
+    terms = getattr(source, "license", ""), getattr(source, "citation", "")
+    return DatasetInfo(name, title, classes, videos, mirrored, storage, *terms)
 
 
 def _classes(source) -> list[str]:
