@@ -1,4 +1,4 @@
-"""X3D: "X3D: Expanding Architectures for Efficient Video Recognition" (Feichtenhofer, CVPR 2020), as PyTorchVideo has it.
+"""X3D: "X3D: Expanding Architectures for Efficient Video Recognition" (Feichtenhofer, CVPR 2020), as in PyTorchVideo.
 
 The stem is conv 1×3×3 with the stride, then 5×1×1 depthwise. A block's branch:
     conv_a 1×1×1 to 2.25 times the width → BN → ReLU
