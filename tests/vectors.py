@@ -1,7 +1,8 @@
 """Numbers from the reference implementations, and how a test rebuilds the network and input they belong to.
 
 data/models/*.json: one network each, its tensors filled from their names (`fill`), its input seeded, and what the
-reference code then answers: state-dict layout, logits, parameter and MAC counts.
+reference code then answers: state-dict layout, logits, parameter and MAC counts. Those of pytorchvideo whose `source`
+names its release were obtained by running that, the others are given.
 """
 
 import json
@@ -100,6 +101,8 @@ _OPTIONS = {
     "blending_method": "blending_method",
     "dw_conv": "depthwise",
     "dw_t_conv": "depthwise_temporal",
+    "alpha": "alpha",
+    "fusion_kernel": "fusion_t_size",
 }
 
 
@@ -117,6 +120,12 @@ def _c3d(build: dict) -> tuple[str, dict]:
     return "c3d", {"num_frames": build["frames"], "crop_size": build["size"]}
 
 
+def _pytorchvideo(build: dict) -> tuple[str, dict]:
+    """head_frames, head_size: the clip that the head's windows are made for, where that is not the input."""
+    frames, size = build.get("head_frames", build["frames"]), build.get("head_size", build["size"])
+    return build["family"], {"num_frames": frames, "crop_size": size}
+
+
 def _plain(build: dict) -> tuple[str, dict]:
     return build["family"] + ("_nl" if build.get("non_local") else ""), {}
 
@@ -131,4 +140,11 @@ _NAMES = {
         ("squeezenet", "mobilenet", "mobilenetv2", "shufflenet", "shufflenetv2", "i3d_r50", "i3d", "s3d"), _plain
     ),
     "c3d": _c3d,
-}
+    **dict.fromkeys(
+        (
+            "x3d_xs", "x3d_s", "x3d_m", "x3d_l", "slow_r50", "c2d_r50", "i3d_r50_8x8", "slowfast_r50", "slowfast_r101",
+            "slowfast_r101_16x8", "csn_r101", "r2plus1d_r50",
+        ),
+        _pytorchvideo,
+    ),
+}  # fmt: skip

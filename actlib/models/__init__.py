@@ -2,6 +2,7 @@
 
 from actlib.models import (  # noqa: F401  (each registers its models)
     c3d,
+    csn,
     densenet,
     i3d,
     i3d_r50,
@@ -11,6 +12,7 @@ from actlib.models import (  # noqa: F401  (each registers its models)
     mobilenetv2,
     preresnet,
     r2plus1d,
+    r2plus1d_r50,
     resnet,
     resnet2d,
     resnext,
@@ -18,11 +20,14 @@ from actlib.models import (  # noqa: F401  (each registers its models)
     s3d_resnet,
     shufflenet,
     shufflenetv2,
+    slow,
+    slowfast,
     squeezenet,
     timm_models,
     torchvision_models,
     transformers_models,
     wideresnet,
+    x3d,
 )
 from actlib.models.registry import (
     ModelError,

@@ -2,6 +2,8 @@
 
 - a state dict of torch.save (any version since 0.4), alone or under 'state_dict' as in a checkpoint of the reference
   codebases or of this project, its keys with or without DataParallel's 'module.'
+- the same under 'model_state', as facebookresearch/pytorchvideo's and PySlowFast's checkpoints have it; PySlowFast puts
+  'model.' before the names of PyTorchVideo's networks
 - a state dict in a file of safetensors, as timm has them (of transformers' folders see `hub`)
 - a Caffe2 pickle of video-nonlocal-net (see `caffe2`)
 - names of mit-han-lab/temporal-shift-module: `base_model.layer1.0.conv1.net.weight`, `new_fc.weight`
@@ -23,6 +25,7 @@ from actlib.models.weights.archive import HEAD, DamagedError, check_archive, is_
 from actlib.models.weights.caffe2 import Caffe2Error, caffe2_state, looks_like_caffe2, read_caffe2, unfrozen_key
 from actlib.models.weights.fields import FORMAT, UNSAID, check_fields
 
+WRAPPERS = ("state_dict", "model_state")  # the keys that a state dict stands under in a checkpoint
 LISTED = 10  # entries of each kind that an error message shows
 LONGEST_NAME = 300  # characters of a tensor's
 
@@ -46,7 +49,7 @@ class WeightsFile:
     path: Path
     state: dict[str, torch.Tensor]
     ignored: int = 0  # entries that are no weights: momenta and counters of a Caffe2 pickle
-    content: dict = field(default_factory=dict)  # what stands beside the 'state_dict' of a checkpoint
+    content: dict = field(default_factory=dict)  # what stands beside the state dict in a checkpoint
     kind: str = "state dict"  # in words, for reports
     tsm_placement: str = ""  # 'residual' or 'inplace' where the names of a TSM file tell
     network: dict | None = None  # what a folder tells of it: name, options, num_classes, preprocessing, classes
@@ -87,16 +90,17 @@ def read_weights(path: str | Path) -> WeightsFile:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     state = _state_dict(content, path)
-    nested = isinstance(content, dict) and "state_dict" in content
-    beside = {key: value for key, value in content.items() if key != "state_dict"} if nested else {}
+    wrapper = _wrapper(content)
+    beside = {key: value for key, value in content.items() if key != wrapper} if wrapper else {}
     if beside.get("format") == FORMAT:  # its names are its network's already, be it a user's own
         check_fields(path, beside, state)
         if beside.get("preprocessing"):
             beside["preprocessing"] = UNSAID | beside["preprocessing"]
         return WeightsFile(path, state, content=beside, kind="checkpoint of this project")
-    kind, placement = "checkpoint" if nested else "state dict", ""
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    kind, placement = "checkpoint" if wrapper else "state dict", ""
+    for prefix in ("module.", "model."):
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     if any(key.startswith(("base_model.", "new_fc.")) for key in state):
         kind += " of temporal-shift-module"
         if any(re.search(r"layer\d+\.\d+\.net\.", key) for key in state):
@@ -172,16 +176,23 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise DamagedFileError(path, f"safetensors cannot load it ({str(error)[:200]})") from error
 
 
+def _wrapper(content: object) -> str:
+    """The key of a checkpoint that its state dict stands under; empty where the file is one alone."""
+    return next((key for key in WRAPPERS if isinstance(content, dict) and key in content), "")
+
+
 def _state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file's content by the model's names."""
-    state = content["state_dict"] if isinstance(content, dict) and "state_dict" in content else content
+    wrapper = _wrapper(content)
+    state = content[wrapper] if wrapper else content
     if not isinstance(state, dict) or not state or not all(_is_entry(*item) for item in state.items()):
         what = kind_of(content)
         if isinstance(content, dict):
             keys = ", ".join(map(shown, list(content)[:LISTED]))
             what = f"a dict with the keys {keys}" if content else "an empty dict"
         raise WeightsError(
-            f"{path} holds {what}, not a state dict: names with tensors are needed, alone or under the key 'state_dict'"
+            f"{path} holds {what}, not a state dict: names with tensors are needed, alone or under the key "
+            "'state_dict' or 'model_state'"
         )
     if odd := [f"{key} is {what}" for key, value in state.items() if (what := _odd(value))]:
         raise WeightsError(f"{path}: {listed(odd, 5)}; dense tensors of real numbers are needed")

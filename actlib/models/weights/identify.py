@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import yaml
 
 from actlib.models.parts.residual import BLOCK_COUNTS
 from actlib.models.parts.structure import structure_only
@@ -53,10 +54,19 @@ VISIBLE: dict[str, tuple[Scalar, ...]] = {
     "width_mult": _FACTORS,
     "conv1_t_size": (7, 3, 5, 1),
     "blending_frames": (3, 1, 2, 5, 7),
+    "fusion_t_size": (7, 5),
 }
-# Only where a name has both do they set the size of a layer (c3d, tv_mvit…).
 _INPUT_SIZES = {"num_frames": (16, 8, 32, 64), "crop_size": (112, 224, 128, 160, 256)}
+_SIZED = {"c3d", "tv_mvit_v1_b", "tv_mvit_v2_s"}  # the networks in which they set the size of a layer
 _DEPTH = re.compile(r"(?:resnet|resnext|r2plus1d)(\d+)$")
+_NUMBERED = re.compile(r"(?:x3d_|slow_|slowfast_|c2d_|csn_|i3d_r50_8x8|r2plus1d_r50)")  # of parts/numbered_blocks
+_NAMES_ONLY = ("shortcut", "release", "version", "blending_frames", "fusion_t_size")
+# What a configuration of PySlowFast, which stands in its checkpoints as YAML, says of options
+_PYSLOWFAST = {
+    "num_frames": ("DATA", "NUM_FRAMES"),
+    "crop_size": ("DATA", "TRAIN_CROP_SIZE"),
+    "alpha": ("SLOWFAST", "ALPHA"),
+}
 
 
 @dataclass(frozen=True)
@@ -91,22 +101,24 @@ def head_size(file: WeightsFile, name: str, options: dict[str, Scalar]) -> int:
 
 def unseen_options(name: str) -> tuple[str, ...]:
     """The options of a model that its layers do not show."""
-    options = model_options(name)
-    return tuple(option for option in options if option not in VISIBLE and not _sets_a_layer(option, options))
+    return tuple(option for option in model_options(name) if not _is_visible(option, name))
 
 
-def _sets_a_layer(option: str, options: dict[str, Scalar]) -> bool:
-    return option in _INPUT_SIZES and all(each in options for each in _INPUT_SIZES)
+def _is_visible(option: str, name: str) -> bool:
+    return option in VISIBLE or (option in _INPUT_SIZES and name in _SIZED)
 
 
 def _possible(names: Iterable[str], shapes: Shapes) -> list[str]:
-    """The names worth building: ResNets of other depths are not, nor networks of transformers without their prefix."""
+    """The names worth building: ResNets of other depths are not, nor numbered blocks where the file has none, nor
+    networks of transformers without their prefix."""
     counts = [0, 0, 0, 0]
     for key in shapes:
         if place := re.match(r"layer([1-4])\.(\d{1,3})\.", key):
             stage = int(place[1]) - 1
             counts[stage] = max(counts[stage], int(place[2]) + 1)
     depths = {depth for depth, blocks in BLOCK_COUNTS.items() if list(blocks) == counts}
+    if not any(key.startswith("blocks.0.") for key in shapes):
+        names = [name for name in names if not _NUMBERED.match(name)]
     names = [name for name in names if not (depth := _DEPTH.search(name)) or int(depth[1]) in depths]
     tops = {key.partition(".")[0] for key in shapes}
     return [name for name in names if BODIES.get(name) in {None, *tops}]
@@ -115,10 +127,9 @@ def _possible(names: Iterable[str], shapes: Shapes) -> list[str]:
 def _fits_of(name: str, shapes: Shapes) -> list[Fit]:
     """The fits of one model, over the options that layers show."""
     defaults = model_options(name)
-    visible = [option for option in defaults if option in VISIBLE or _sets_a_layer(option, defaults)]
-    if library_of(name):  # its options set the size of every layer
-        visible = []
-    names_only = [option for option in visible if option in ("shortcut", "release", "version", "blending_frames")]
+    # options of a library's network set the size of every layer
+    visible = [] if library_of(name) else [option for option in defaults if _is_visible(option, name)]
+    names_only = [option for option in visible if option in _NAMES_ONLY]
     others = [option for option in visible if option not in names_only]
     found, seen = [], []
     for first in itertools.product(*(_values(name, option, shapes) for option in names_only)):
@@ -228,10 +239,24 @@ def _with_hints(fit: Fit, file: WeightsFile) -> Fit:
         if spec and (told := parse_spec(spec))[0] == name:
             hidden = {option: value for option, value in told[1].items() if option in fit.unseen}
             return Fit(format_spec(name, options | hidden), fit.num_classes, fit.unseen, why)
+    if said := {option: value for option, value in _configured(file).items() if option in fit.unseen}:
+        return Fit(format_spec(name, options | said), fit.num_classes, fit.unseen, "its configuration")
     if file.tsm_placement and name.startswith("tsm_"):
         spec = format_spec(name, options | {"placement": file.tsm_placement})
         return Fit(spec, fit.num_classes, fit.unseen, "the names of its layers")
     return fit
+
+
+def _configured(file: WeightsFile) -> dict[str, Scalar]:
+    """The options that a checkpoint of PySlowFast tells by its configuration; none of another file."""
+    try:
+        config = yaml.safe_load(file.content["cfg"]) if isinstance(file.content.get("cfg"), str) else None
+    except yaml.YAMLError:
+        return {}
+    sections = config if isinstance(config, dict) else {}
+    values = {option: (sections.get(section) or {}, key) for option, (section, key) in _PYSLOWFAST.items()}
+    found = {option: where.get(key) for option, (where, key) in values.items() if isinstance(where, dict)}
+    return {option: value for option, value in found.items() if isinstance(value, int) and value > 0}
 
 
 def _order(fit: Fit, file: WeightsFile) -> tuple:
