@@ -145,8 +145,13 @@ def test_the_recipe_is_one_for_notebook_01(kinetics, tmp_path, monkeypatch):
     assert listed.classes == ["air drumming", "yoga"] and len(found) == 10 and missing.empty
     info = make_dataset_info(listed, found, found)
     assert (info.license, info.citation) == ("Free as the wind.", "Who: What. When.")
+    (tmp_path / "few.txt").write_text("yoga\nabseiling\n")  # a mini set is some classes of another one
+    few = ["--to", str(tmp_path / "few"), "--classes", str(tmp_path / "few.txt")]
+    assert main(["data", "fetch", "mini_kinetics", *few]) == 0
+    p = DataPrepParams.from_file(tmp_path / "few" / "data_prep.yaml")
+    assert p.dataset == "mini_kinetics" and len(visible(tmp_path / "few" / "videos")) == 11
     monkeypatch.delenv("ACTLIB_ADDRESSES")  # also of lists that were not fetched
-    assert "1705.06950" in read_annotations(p.dataset, p.annotations).citation
+    assert "1705.06950" in read_annotations("kinetics400", p.annotations).citation
 
 
 def test_a_limit_keeps_the_first_ones_and_ends_the_fetch(kinetics, tmp_path):
