@@ -303,6 +303,8 @@ def test_a_rar_of_rars(server, video, tmp_path, monkeypatch, tool):
     assert not [name for name in on_disk(videos) if ".part" in name or name.endswith(".rar")]
     server.files["/org.rar"] = rar_of(inner)
     assert fetch("hmdb51", videos, lists).kept == 4
+    assert fetch("hmdb51", tmp_path / "both", lists, limit=1, subsets=["training"]).kept == 2
+    assert visible(tmp_path / "both")[1:] == ["brush_hair/brush_hair_1.avi", "wave/wave_1.avi"]
 
 
 def test_an_archive_that_a_person_was_sent(server, video, tmp_path, monkeypatch, capsys):

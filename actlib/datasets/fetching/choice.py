@@ -24,8 +24,8 @@ class Choice:
     at most `limit` of each class in each subset: the first ones that come. Of a data set with several splits all
     videos that one of them lists are kept; with a `limit` those of the first.
 
-    `kept` are the places of those that are on the disk. Raises DataError for classes that
-    the lists do not have, and for lists that cannot be read.
+    `kept` are the places of those that are on the disk. Raises DataError for classes that the lists do not have, and
+    for lists that cannot be read.
     """
 
     def __init__(self, name: str, lists: Path, subsets: tuple[str, ...], classes: list[str], limit: int | None):
@@ -42,7 +42,6 @@ class Choice:
             rows = rows[rows["label"].isin(self.classes)]
         if rows.empty:
             raise DataError(f"{lists}: the lists name no video of {', '.join(subsets)}")
-        self._places: dict[tuple[str, str], str] = {}
         self._by_name: dict[str, list[str]] = {}
         self._groups: dict[str, tuple[str, str]] = {}
         self._by_id: dict[str, str] = {}

@@ -291,5 +291,4 @@ class _Run:
                 with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self.work) as folder:
                     nested = Remote(member.path.name)
                     member.copy_to(Path(folder, nested.file))
-                    within = f"{path.name}: {nested.file}"
-                    yield from self._videos_in(Path(folder, nested.file), nested, within)
+                    yield from self._videos_in(Path(folder, nested.file), nested, f"{path.name}: {nested.file}")
