@@ -46,7 +46,7 @@ def _fetch(options: argparse.Namespace) -> int:
         lines = [f"{len(found.failed)} did not come; the same command tries again:", *found.failed]
         print("\n".join(lines), file=sys.stderr)
     write_text(recipe, _recipe(name, lists, videos, found, folder))
-    print(f"python -m papermill notebooks/01_data_prep.ipynb {name}.ipynb -f {shlex.quote(str(recipe))}")
+    print(f"python -m papermill notebooks/01_data_prep.ipynb outputs/{name}.ipynb -f {shlex.quote(str(recipe))}")
     return 1 if found.failed else 0
 
 

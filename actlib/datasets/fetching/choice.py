@@ -2,13 +2,15 @@
 
 import os
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from actlib.datasets.catalog import find_dataset, plain_name
 from actlib.datasets.errors import DataError, raise_problems
-from actlib.datasets.lists.annotations import read_annotations
+from actlib.datasets.lists.annotations import find_videos, read_annotations
 from actlib.datasets.lists.class_lists import read_class_names
 from actlib.datasets.lists.source import Source, drop_suffix
 from actlib.messages import did_you_mean, shown
@@ -22,14 +24,14 @@ class Choice:
     at most `limit` of each class in each subset: the first ones that come. Of a data set with several splits all
     videos that one of them lists are kept; with a `limit` those of the first.
 
-    `kept` are those that are on the disk, as paths below the folder of the videos. Raises DataError for classes that
-    the lists do not have, and for lists that cannot be read.
+    `kept` are the places of those that are on the disk. Raises DataError for classes that the lists do not have, and
+    for lists that cannot be read.
     """
 
     def __init__(self, name: str, lists: Path, subsets: tuple[str, ...], classes: list[str], limit: int | None):
         known = find_dataset(name)
         splits = range(1, known.splits + 1 if limit is None else 2)
-        found = [read_annotations(name, lists, split=split) for split in splits]
+        found = self._annotations = [read_annotations(name, lists, split=split) for split in splits]
         self.all_classes = found[0].classes
         self.classes = _named(classes, self.all_classes)
         self.subsets, self.limit = subsets, limit
@@ -40,19 +42,20 @@ class Choice:
             rows = rows[rows["label"].isin(self.classes)]
         if rows.empty:
             raise DataError(f"{lists}: the lists name no video of {', '.join(subsets)}")
-        self._places: dict[tuple[str, str], str] = {}
         self._by_name: dict[str, list[str]] = {}
         self._groups: dict[str, tuple[str, str]] = {}
+        self._by_id: dict[str, str] = {}
         for video_id, hint, label, subset in zip(*(rows[key] for key in ("video_id", "hint", "label", "subset"))):
             stem = drop_suffix(PurePosixPath(hint or video_id).name)
             folder = _as_folder(label) if label else UNLABELLED
             place = f"{folder}/{stem}"
             self._groups[place] = (label, subset)
+            self._by_id[video_id] = place
             self._by_name.setdefault(stem.casefold(), []).append(place)
             if len(stem) == _YOUTUBE_ID + 14:  # and the seconds, six digits each
                 self._by_name.setdefault(stem[:_YOUTUBE_ID].casefold(), []).append(place)
         self.chosen = Counter(self._groups.values())
-        self.kept: dict[str, str] = {}  # a place: the file there
+        self.kept: set[str] = set()
         self._count: Counter = Counter()
 
     def place_of(self, member: PurePosixPath) -> str:
@@ -75,18 +78,21 @@ class Choice:
         return not full and not self.has(path)
 
     def keep(self, path: str) -> None:
-        """Note that the file `path` is there."""
-        place = drop_suffix(path)
-        if place in self._groups and place not in self.kept:
-            self.kept[place] = path
+        """Note that the video at `path` is there."""
+        if (place := drop_suffix(path)) not in self.kept:
+            self.kept.add(place)
             self._count[self._groups[place]] += 1
 
     def keep_what_is_in(self, folder: Path) -> None:
-        """Note all that is on the disk."""
-        for name in os.listdir(folder) if folder.is_dir() else ():
-            if os.path.isdir(folder / name) and not name.startswith("."):
-                for file in os.listdir(folder / name):
-                    self.keep(f"{name}/{file}")
+        """Note what lies below `folder` already, wherever and in whatever form notebook 01 finds it."""
+        for each in self._annotations:
+            with suppress(DataError):  # there is nothing
+                for video_id in find_videos(replace(each), folder)[0]["video_id"]:
+                    if video_id in self._by_id:
+                        self.keep(self._by_id[video_id])
+        for file in (folder / UNLABELLED).glob("[!.]*"):  # the notebook does not ask for these
+            if f"{UNLABELLED}/{drop_suffix(file.name)}" in self._groups:
+                self.keep(f"{UNLABELLED}/{file.name}")
 
     @property
     def is_complete(self) -> bool:

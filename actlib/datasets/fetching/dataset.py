@@ -94,8 +94,9 @@ def fetch(
             parts = [_bring_parts(subset, url, work) for subset, url in entry.parts.items() if subset in subsets]
         except (DownloadError, ArchiveError) as error:
             raise DataError(f"{find_dataset(name).title}: {error}") from error
-        choice = Choice(name, lists, tuple(subsets), read_classes(list(classes)), limit)
-        choice.keep_what_is_in(videos)
+        with told_if_slow("reading the lists, and what is there already"):
+            choice = Choice(name, lists, tuple(subsets), read_classes(list(classes)), limit)
+            choice.keep_what_is_in(videos)
         all_parts = [part for some in parts for part in some]
         left = [each for each in (*archives, *all_parts) if _has_more(each, choice, journal)]
         run = _Run(videos, work, choice, journal, keep_archives, given=archive)
@@ -290,5 +291,4 @@ class _Run:
                 with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=self.work) as folder:
                     nested = Remote(member.path.name)
                     member.copy_to(Path(folder, nested.file))
-                    within = f"{path.name}: {nested.file}"
-                    yield from self._videos_in(Path(folder, nested.file), nested, within)
+                    yield from self._videos_in(Path(folder, nested.file), nested, f"{path.name}: {nested.file}")

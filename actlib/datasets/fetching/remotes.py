@@ -57,6 +57,8 @@ def sizes_of(remotes: list[Remote], workers: int) -> dict[str, int]:
 
 
 def _size(remote: Remote) -> int:
+    if not remote.urls:  # a file of a user's
+        return came(Path(remote.file))
     for url in remote.urls:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "actlib"}, method="HEAD")
