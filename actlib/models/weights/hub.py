@@ -54,7 +54,7 @@ def fetch_from_hub(name: str) -> Path:
     except Exception as error:  # of the hub's client, of what it is made of, and of the system
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
     try:
-        folder = Path(snapshot_download(repository, local_files_only=True))
+        folder = Path(snapshot_download(repository, allow_patterns=["config.json"], local_files_only=True))
     except Exception:
         raise WeightsError(
             f"{name}: cannot be fetched from the hub, and is not in its cache: {reason}. Where another machine has a "
