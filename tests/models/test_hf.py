@@ -150,6 +150,9 @@ def test_preprocessing_and_classes_of_a_folder(videomae, tmp_path):
     assert "the files tell no frame_stride" in str(model.load_report)
     fresh = create_model("hf_videomae", 7, pretrained=videomae)
     assert fresh.classes is None and fresh.load_report.skipped == ("classifier.weight", "classifier.bias")
+    assert fresh.preprocessing == model.preprocessing
+    longer = create_model("hf_videomae num_frames=8", pretrained=videomae)  # its positions are no weights
+    assert longer.preprocessing["num_frames"] == longer.options["num_frames"] == 8 and longer.num_classes == 3
     (fit,) = fits(read_pretrained(videomae))
     assert (fit.spec, fit.num_classes, fit.why) == (model.spec, 3, "its config.json")
 
@@ -195,6 +198,7 @@ def test_folders_that_cannot_be_read(videomae, tmp_path):
         cut: "transformers cannot load it",
         empty: "no model.safetensors or pytorch_model.bin beside config.json",
         tmp_path: "a folder without the config.json of transformers",
+        "lab/net": "no such file or folder; a network of transformers' hub is written hf:lab/net",
     }.items():
         with pytest.raises(WeightsError, match=message):
             create_model(pretrained=path)
