@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy", "rfc3987_syntax")
+HEAVY = ("torch", "torchvision", "torch._dynamo", "sympy", "rfc3987_syntax", "transformers", "timm")
 WITHOUT_TORCH = ("00_start", "01_data_prep", "06_compare", "09_fusion")
 NOTEBOOKS = [path for folder in (".", "lessons") for path in sorted((ROOT / "notebooks" / folder).glob("*.ipynb"))]
 
@@ -93,7 +93,8 @@ def test_a_batch_starts_without_what_jupyter_alone_needs():
 def test_torchvision_comes_with_what_is_made_of_it(heavy_after_fork):
     code = "from actlib.models import create_model, find_published, list_models\n"
     code += "from actlib.datasets.clips.transforms import train_transform\n"
-    code += "assert 'tv_r3d_18' in list_models() and find_published('best.pt') is None\n"
+    code += "assert {'tv_r3d_18', 'hf_videomae', 'tsn_timm'} <= {*list_models()}\n"
+    code += "assert find_published('best.pt') is None\n"
     code += "create_model('resnet10 widen_factor=0.25', 4), train_transform('random_resized', 40, 32)\n"
     assert heavy_after_fork(code) == {"torch"}
     jittered = "train_transform('center', 40, 32, color_jitter=0.1)"

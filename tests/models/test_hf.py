@@ -5,7 +5,6 @@ import hashlib
 import http.server
 import json
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -151,6 +150,9 @@ def test_preprocessing_and_classes_of_a_folder(videomae, tmp_path):
     assert "the files tell no frame_stride" in str(model.load_report)
     fresh = create_model("hf_videomae", 7, pretrained=videomae)
     assert fresh.classes is None and fresh.load_report.skipped == ("classifier.weight", "classifier.bias")
+    assert fresh.preprocessing == model.preprocessing
+    longer = create_model("hf_videomae num_frames=8", pretrained=videomae)  # its positions are no weights
+    assert longer.preprocessing["num_frames"] == longer.options["num_frames"] == 8 and longer.num_classes == 3
     (fit,) = fits(read_pretrained(videomae))
     assert (fit.spec, fit.num_classes, fit.why) == (model.spec, 3, "its config.json")
 
@@ -196,6 +198,7 @@ def test_folders_that_cannot_be_read(videomae, tmp_path):
         cut: "transformers cannot load it",
         empty: "no model.safetensors or pytorch_model.bin beside config.json",
         tmp_path: "a folder without the config.json of transformers",
+        "lab/net": "no such file or folder; a network of transformers' hub is written hf:lab/net",
     }.items():
         with pytest.raises(WeightsError, match=message):
             create_model(pretrained=path)
@@ -222,8 +225,11 @@ def hub(videomae, tmp_path, monkeypatch):
         def do_GET(self):
             asked.append(f"{self.command} {self.path.partition('?')[0]}")
             if self.path.startswith("/api/models/lab/net"):
-                files = [{"rfilename": each.name} for each in [*videomae.iterdir(), Path("pytorch_model.bin")]]
-                return self.answer(json.dumps({"id": "lab/net", "sha": COMMIT, "siblings": files}).encode())
+                names = [*(each.name for each in videomae.iterdir()), "pytorch_model.bin"]
+                told = {"id": "lab/net", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+                if "/tree/" in self.path:
+                    told = [{"type": "file", "path": name, "size": 1, "oid": "0"} for name in names]
+                return self.answer(json.dumps(told).encode())
             file = videomae / self.path.rpartition("/")[2]
             if not self.path.startswith(f"/lab/net/resolve/{COMMIT}/") or not file.is_file():
                 return self.send_error(404)
@@ -245,7 +251,10 @@ def hub(videomae, tmp_path, monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("{repo_id}")
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{template[1]}{template[2]}")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         yield server, asked
         server.shutdown()

@@ -49,14 +49,15 @@ def test_weights_of_timm_go_into_networks_that_mix_frames(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     theirs = timm.create_model("test_resnet", num_classes=1000)
     safetensors.save_file(theirs.state_dict(), tmp_path / "model.safetensors")
-    model = create_model("tam_timm backbone=test_resnet blending_frames=5", 7, pretrained=tmp_path / "model.safetensors")
+    spec, file = "tam_timm backbone=test_resnet blending_frames=5", tmp_path / "model.safetensors"
+    model = create_model(spec, 7, pretrained=file)
     assert model.load_report.skipped == ("fc.weight", "fc.bias") and len(model.load_report.kept) == 4 * 5
     assert torch.equal(model.conv1[0].weight, theirs.conv1[0].weight) and model.fc.out_features == 7
 
 
 def test_what_cannot_be_built_is_said(monkeypatch):
     for spec, message in {
-        "tsm_timm backbone=vit_tiny_patch16_224": "no residual block of it begins with a convolution; tsn_timm takes it",
+        "tsm_timm backbone=vit_tiny_patch16_224": "no residual block of it begins with a convolution; tsn_timm",
         "tsn_timm backbone=convnext_tinny": "Unknown model .*; did you mean convnext_tiny",
         "tsn_timm backbone=deit_tiny_distilled_patch16_224": "its head is not one linear layer",
         "tsm_timm backbone=test_resnet shift_div=1": "shift_div=1: from 2",

@@ -81,7 +81,8 @@ def create_model(
         raise ModelError(f"{row.file} is of an image network: name the video network to be started from it")
     file = pretrained if read else read_pretrained(fetch_weights(pretrained))
     if file.network:
-        told = _Told(**file.network)
+        length = {name: value for name, value in options.items() if name == "num_frames"}
+        told = _Told(**file.network | {"preprocessing": file.network["preprocessing"] | length})
     else:
         told = (_told_by_checkpoint if file.own else _told_by_table_or_layers)(file, row, name, options)
     _refuse_contradiction(file.path, told, name, options)

@@ -36,11 +36,13 @@ def find_weights(name: str | Path) -> Path:
         raise WeightsError(f"{name}: a folder without the config.json of transformers; name a weights file in it")
     row = find_published(name)
     target = weights_folder() / (row.file if row else path.name)
-    if _is_bare(name) and target.is_file():
+    if _is_bare(name) and (target.is_file() or is_folder(target)):
         return target
     if row:
         missing = "" if _is_bare(name) else f"{path}: no such file. "
         raise WeightsError(missing + _how_to_get(row, target))
+    if re.fullmatch(r"[\w-]+/[\w-]+", str(name)):
+        raise WeightsError(f"{name}: no such file or folder; a network of transformers' hub is written hf:{name}")
     hint = did_you_mean(path.name, published_table()) or "; `python -m actlib weights` lists those that are"
     raise WeightsError(f"{name}: neither a file, nor in {target.parent}, nor in the table of published weights{hint}")
 

@@ -54,7 +54,7 @@ def fetch_from_hub(name: str) -> Path:
     except Exception as error:  # of the hub's client, of what it is made of, and of the system
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
     try:
-        folder = Path(snapshot_download(repository, local_files_only=True))
+        folder = Path(snapshot_download(repository, allow_patterns=["config.json"], local_files_only=True))
     except Exception:
         raise WeightsError(
             f"{name}: cannot be fetched from the hub, and is not in its cache: {reason}. Where another machine has a "
@@ -186,8 +186,9 @@ def _preprocessing(folder: Path, kind: str, options: dict) -> tuple[dict, str]:
     if file is None:
         return found, f"{note}; no {_PREPROCESSING[1]}, so mean, std and short_side are not known"
     told = _json(file)
-    shifts = told.get("offset", "Vivit" in str(told.get("video_processor_type", "")))
-    scale = 255 * told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 255.0
+    rescale = told.get("do_rescale", True)
+    shifts = rescale and told.get("offset", "Vivit" in str(told.get("video_processor_type", "")))
+    scale = 255 * told.get("rescale_factor", 1 / 255) if rescale else 255.0
     normal = told.get("do_normalize", True)
     mean, std = (told.get("image_mean"), told.get("image_std")) if normal else (0.0, 1.0)
     if mean is not None and std is not None:

@@ -7,7 +7,8 @@ import torch
 
 from actlib.messages import listed, shown
 from actlib.models.registry import VideoModel, is_builtin
-from actlib.models.weights.file import LISTED, WeightsError, WeightsFile, read_weights
+from actlib.models.weights.file import LISTED, WeightsError, WeightsFile
+from actlib.models.weights.hub import read_pretrained
 from actlib.models.weights.identify import fits
 from actlib.models.weights.inflate import for_video
 
@@ -55,15 +56,15 @@ def load_weights(
 ) -> LoadReport:
     """Copy a file's tensors into `model`, which stays untouched where anything is wrong.
 
-    path: of any file that `weights.file.read_weights` knows, or one that is read already. The tensors of an image
-    network (see `inflate`) are inflated.
+    path: of any file or folder that `weights.hub.read_pretrained` knows, or one that is read already. The tensors of an
+    image network (see `inflate`) are inflated.
     replace_head: skip the file's classifier and leave the model's own, for another number of classes.
     inflate: "repeat" or "mean".
 
     Raises FileNotFoundError, naming similar files; WeightsError for a file that cannot be read, and for missing
     keys, unexpected keys and other shapes, all in one message; ValueError for another way to inflate.
     """
-    file = path if isinstance(path, WeightsFile) else read_weights(path)
+    file = path if isinstance(path, WeightsFile) else read_pretrained(path)
     expected = model.state_dict()
     head = [key for key in expected if key.startswith(f"{model.classifier_name}.")]
     if replace_head:
