@@ -229,7 +229,7 @@ def test_a_batch_says_where_to_get_the_videos_that_it_lacks(furnished):
     with pytest.raises(ParamsError) as raised:
         read_batch(furnished / "params" / "batch" / "bridge.yaml", furnished)
     (line,) = str(raised.value).splitlines()[1:]
-    assert line.startswith(f"  - data: csv: '{BRIDGE}': no such file; no earlier step writes it. The videos are at ")
+    assert line.startswith(f"  - bridge: csv: '{BRIDGE}': no such file; no earlier step writes it. The videos are at ")
 
 
 # --- the page -------------------------------------------------------------------------------------------------

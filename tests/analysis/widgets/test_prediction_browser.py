@@ -48,7 +48,8 @@ def test_the_choice_follows_the_controls(run):
 
 def test_a_click_on_a_cell_plays_its_videos(run):
     browser = PredictionBrowser(str(run), interactive=True)
-    assert f"eval: video top-1 75 % ({PROTOCOL}, 15 of 16 videos)" in browser.message.value
+    macro_f1 = f"{read_predictions(run).scores.macro_f1():.4g}"
+    assert f"eval: video top-1 75 %, macro-F1 {macro_f1} % ({PROTOCOL}, 15 of 16 videos)" in browser.message.value
     assert browser.shown.value == "wrong" and browser.count.value == "1 to 3 of 3 videos"
     first = browser.selected.iloc[0]
     assert browser.cards[0].mp4 == Path(first["path"]).read_bytes() and first["label"] in browser.cards[0].said
