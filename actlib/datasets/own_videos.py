@@ -12,6 +12,7 @@ import pandas as pd
 
 from actlib.datasets.csv_files import CsvFile
 from actlib.datasets.errors import DataError, raise_problems, reading
+from actlib.datasets.same_class import in_words, spelled_twice
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES, problems_of
 from actlib.messages import printable
 
@@ -41,6 +42,7 @@ def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 
         paths += videos
         labels += [printable(folder.name)] * len(videos)
         subsets += [subset] * len(videos) if subset else _split(len(videos), validation, testing, rng)
+    problems += [f"class folders {in_words(*pair)}" for pair in spelled_twice(labels)]
     raise_problems(root, problems)
     if not paths:
         raise DataError(f"{root}: no class folders with videos; expected {root.name}/<class>/<video> ({suffixes})")
@@ -74,6 +76,8 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
         swallowed = [part for text in texts if "\n" in text for part in re.split(r"[,\n]", text)[1:]]
         if any(part and os.path.isfile(root / part) for part in swallowed):
             problems.append(f"line {line}: holds another row; is a quotation mark left open?")
+    first = dict(zip(reversed(table["label"].tolist()), reversed(lines)))
+    problems += [f"line {first[other]}: label {in_words(one, other)}" for one, other in spelled_twice(table["label"])]
     raise_problems(csv, problems)
     return table
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from actlib.datasets.catalog import Dataset, find_dataset, plain_name
+from actlib.datasets.catalog import Dataset, find_dataset
 from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.lists import by_author, json_lists
 from actlib.datasets.lists.class_lists import read_class_names
@@ -25,6 +25,7 @@ from actlib.datasets.lists.find_videos import find_videos
 from actlib.datasets.lists.numbered import read_index_lists
 from actlib.datasets.lists.segments import seconds_to_frames
 from actlib.datasets.lists.source import Listing, Source, check_ids, label_problem
+from actlib.datasets.same_class import ClassNames
 from actlib.messages import shown
 
 # This module is the one to import: it has every step from lists to a table.
@@ -155,14 +156,12 @@ def _first_line(path: Path) -> str:
 
 
 def _keep(source: Source, classes: list[str], videos: pd.DataFrame) -> Listing:
-    """Only the classes of the user's list, in its order; spelling may differ as `plain_name` allows."""
+    """Only the classes of the user's list, in its order, as the lists spell them."""
     file = Path(source.class_list)
-    plain = {plain_name(name): name for name in classes}
-    kept = {}
+    known, kept = ClassNames(classes, f"the lists in {source.path.name}"), {}
     for line, name in read_class_names(source, file):
-        found = name if name in classes else plain.get(plain_name(name))
-        if found is None:
-            source.problem(file, line, label_problem(name, classes, f"the lists in {source.path.name}"))
+        if (found := known.find(name)) is None:
+            source.problem(file, line, label_problem(name, classes, known.where))
         elif found in kept:
             source.problem(file, line, f"class {shown(found)} stands already in line {kept[found]}")
         else:

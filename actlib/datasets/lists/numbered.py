@@ -24,6 +24,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
     whole,
     with_unique_ids,
 )
+from actlib.datasets.same_class import ClassNames
 from actlib.messages import shown
 
 _CLASS_FILES = r".*(label|labels|label_map|category|categories|classind|classes|class_list)\.(txt|csv|json)"
@@ -50,10 +51,10 @@ def read_index_lists(source: Source, lists: dict[str, Path]) -> Listing:
             source.notes.append(f"no class list beside {source.path.name}: the classes are called 0 to {last}")
         else:
             classes = sorted(names)
-    known, by_number = set(classes), dict(enumerate(classes))
+    known, by_number = ClassNames(classes, "" if file is None else file.name), dict(enumerate(classes))
     rows, where = [], file.name if file is not None else "the list"
     for labels, row in parsed:
-        named = [label if label in known else by_number.get(whole(label)) for label in labels]
+        named = [known.find(label) or by_number.get(whole(label)) for label in labels]
         if None not in named:
             rows.append(row._replace(label=named[0] if named else ""))
             continue

@@ -21,6 +21,7 @@ import pandas as pd
 
 from actlib.datasets.catalog import Dataset
 from actlib.datasets.errors import DataError, reading
+from actlib.datasets.same_class import ClassNames, in_words, spelled_twice
 from actlib.datasets.table import SUBSET_NAMES, VIDEO_SUFFIXES
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import parse_json, read_text
@@ -247,8 +248,16 @@ def label_problem(label, classes: list[str], where: str = "the class list") -> P
 
 
 def check_labels(source: Source, table: pd.DataFrame, classes: list[str], where: str = "the class list") -> None:
-    """Report every row whose label is neither empty (unlabelled) nor one of `classes`."""
-    wrong = table[~table["label"].isin([*classes, ""])]
+    """Spell every label as `classes` do; report those that are neither empty (unlabelled) nor one of them, and
+    classes that differ in spelling alone."""
+    if doubled := spelled_twice(classes):
+        source.problem(source.path, None, f"{where}: {in_words(*doubled[0])}")
+        return
+    known = ClassNames(classes)
+    others = table[~table["label"].isin([*classes, ""])]
+    renamed = {label: name for label in others["label"].unique() if (name := known.find(label)) is not None}
+    table["label"] = table["label"].replace(renamed) if renamed else table["label"]
+    wrong = others[~others["label"].isin(list(renamed))]
     for file, line, label in zip(*(wrong[name].tolist() for name in ("file", "line", "label"))):
         source.problem(file, line, label_problem(label, classes, where))
 
