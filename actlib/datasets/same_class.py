@@ -32,6 +32,13 @@ def spelled_twice(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(one, other) for one, other in pairs if one != other]
 
 
+def same_classes(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two lists name the same classes in the same order."""
+    if list(names) == list(others) or len(names) != len(others):
+        return list(names) == list(others)
+    return all(plain_name(a) == plain_name(b) for a, b in zip(names, others)) and not spelled_twice(names)
+
+
 def in_words(one: str, other: str, where: str = "") -> str:
     """That two names of one list mean the same class, for an error."""
     names = f"{shown(one)} and {shown(other)}" + (f" of {where}" if where else "")

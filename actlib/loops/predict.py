@@ -24,6 +24,7 @@ from actlib.datasets.clips.transforms import cut, resize_short_side
 from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
 from actlib.datasets.errors import DataError
 from actlib.datasets.named_videos import find_named, probe_named
+from actlib.datasets.same_class import respelled
 from actlib.files import write_with
 from actlib.loops.evaluate import NOT_FINITE, Folded
 from actlib.loops.finetune import inherit_preprocessing
@@ -234,6 +235,8 @@ def open_networks(p: PredictParams, videos: pd.DataFrame, unreadable: pd.DataFra
     WeightsError, ModelError or ValueError."""
     device, names = pick_device(p.device), _names(p.networks)
     networks = [_opened(p, source, name, device, videos["num_frames"]) for source, name in zip(p.networks, names)]
+    for each in networks[1:]:  # so that they are compared class by class
+        each.classes = respelled(each.classes, networks[0].classes, each.name, networks[0].name)
     return Predicting(p=p, networks=networks, videos=videos, unreadable=unreadable)
 
 

@@ -13,6 +13,7 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
+from actlib.datasets.same_class import respelled
 from actlib.loops.finetune import inherit_preprocessing
 from actlib.loops.job import Evaluation
 from actlib.loops.running import chosen_execution, devices_of
@@ -68,7 +69,7 @@ def prepare_evaluation(
 def evaluation_network(
     p: VideoAccuracyParams, info: DatasetInfo, model: nn.Module | None = None
 ) -> tuple[VideoModel, list[str]]:
-    """The network of `p.checkpoint`, or `model`, and the names of its classes.
+    """The network of `p.checkpoint`, or `model`, and the names of its classes, as the table spells them.
 
     Those of `p.class_list`, a file, or `sorted`: the table's by name, which is the order of video-nonlocal-net's and
     pytorch-resnet3d's Kinetics weights. Else those that its checkpoint names. Else the table's in their order, which is
@@ -85,7 +86,7 @@ def evaluation_network(
             raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
         model.preprocessing = UNSAID | model.preprocessing
     if model.classes and model.classes != unnamed(model.num_classes) and not p.class_list:
-        return model, model.classes
+        return model, respelled(model.classes, info.classes, p.checkpoint, info.name)
     if p.class_list in ("", "sorted"):
         names, whose = (sorted(info.classes) if p.class_list else info.classes), info.name
     else:
@@ -99,7 +100,7 @@ def evaluation_network(
         name, ends = Path(p.checkpoint).name, f"0 {names[0]!r} to {len(names) - 1} {names[-1]!r}"
         print(f"{name} does not name its classes. They are taken for those of {info.name} in the same order,")
         print(f"{ends}; where that gives mere chance, name a class_list.")
-    return model, list(names)
+    return model, respelled(names, info.classes, p.class_list, info.name)
 
 
 def open_checkpoint(name: str, spec: str = "") -> VideoModel:

@@ -3,7 +3,7 @@
 import pytest
 
 from actlib.datasets.errors import DataError
-from actlib.datasets.same_class import ClassNames, plain_name, respelled, spelled_twice
+from actlib.datasets.same_class import ClassNames, plain_name, respelled, same_classes, spelled_twice
 
 
 def test_case_blanks_underscores_and_hyphens_make_no_class():
@@ -14,6 +14,8 @@ def test_case_blanks_underscores_and_hyphens_make_no_class():
     # Not the same: another sign, another number, another word.
     apart = ["C", "C+", "C++", "11_2", "1_12", "112", "+", "-", "_", "Swiping Up", "Swiping Down", "swiping u", "naïve"]
     assert len({plain_name(name) for name in apart}) == len(apart)
+    assert same_classes(["a b", "c"], ["A_B", "c"]) and not same_classes(["a b", "c"], ["c", "a b"])
+    assert not same_classes(["a b", "a_b"], ["a_b", "a b"]) and not same_classes(["a"], [])
     assert spelled_twice(["a b", "c", "A_B", "a b", "a-b"]) == [("a b", "A_B"), ("a b", "a-b")]
 
 
