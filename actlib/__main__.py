@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     turn.add_argument("source", help="a path, a published name or an address")
     turn.add_argument("target", type=Path, help="such as outputs/weights/resnext101.pt")
     turn.add_argument("--model", default="", help="the network on one line, where layers or table leave it open")
-    turn.add_argument("--classes", type=Path, help="class names, one a line, or 'index name'")
+    turn.add_argument("--classes", type=Path, help="file of class names, one a line, or a data set: kinetics400, …")
     for name in ("num-frames", "frame-stride", "short-side", "crop-size"):
         turn.add_argument(f"--{name}", type=int, help="instead of the table's")
     for name in ("mean", "std"):

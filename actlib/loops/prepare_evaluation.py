@@ -19,6 +19,7 @@ from actlib.loops.job import Evaluation
 from actlib.loops.running import chosen_execution, devices_of
 from actlib.loops.travel import made_by_prepare
 from actlib.loops.videos import read_videos
+from actlib.messages import listed
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
 from actlib.models.weights.checkpoint import UNSAID, CheckpointError
@@ -86,7 +87,14 @@ def evaluation_network(
             raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
         model.preprocessing = UNSAID | model.preprocessing
     if model.classes and model.classes != unnamed(model.num_classes) and not p.class_list:
-        return model, respelled(model.classes, info.classes, p.checkpoint, info.name)
+        names = respelled(model.classes, info.classes, p.checkpoint, info.name)
+        if not set(names) & set(info.classes):
+            raise DataError(
+                f"{p.checkpoint}: none of its {len(names)} classes ({listed(names, 3, quote=True)}) is one of "
+                f"{info.name} ({listed(info.classes, 3, quote=True)}); where they are the same by other names, "
+                "class_list names a file of yours in its order, or sorted"
+            )
+        return model, names
     if p.class_list in ("", "sorted"):
         names, whose = (sorted(info.classes) if p.class_list else info.classes), info.name
     else:
