@@ -53,6 +53,11 @@ class Dataset:
         return bool(self.parent)
 
     @property
+    def file_names(self) -> list[str]:
+        """The names of the published lists, in small letters."""
+        return re.findall(r"[\w.-]+\.(?:csv|txt|json)", " ".join(self.files).lower())
+
+    @property
     def flip_changes_label(self) -> bool:
         """Whether a mirrored video may show another class."""
         return bool(self.mirrored_pairs)

@@ -177,7 +177,7 @@ def read_semicolons(source: Source, dataset: Dataset) -> Listing:
 
     Classes sorted by name: so did mit-han-lab/temporal-shift-module, and Jester's classInd.txt has that order too.
     """
-    path = source.only(r".*labels\.csv", f"{dataset.name.replace('_', '-')}-labels.csv")
+    path = source.only(r".*labels\.csv", next(name for name in dataset.file_names if name.endswith("labels.csv")))
     lines = source.read_csv(path, delimiter=";", quoted=False)
     classes = sorted(name for _, name in each_once(source, path, [(line, fields[0]) for line, fields in lines]))
     rows = []

@@ -47,6 +47,7 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
     unlabelled.
     """
     files = [path for path in source.files(r".*\.json") if layout(path) == "activitynet"]
+    files = [path for path in files if path.name.lower() in dataset.file_names] or files
     if len(files) != 1:
         names = source.names(files) or source.there()
         raise DataError(f"{source.path}: expected one {dataset.files[0]} with taxonomy and database ({names})")

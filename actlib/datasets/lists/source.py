@@ -112,11 +112,14 @@ class Source:
         return [path for path in self._files if re.fullmatch(pattern, path.name.lower())]
 
     def only(self, pattern: str, what: str) -> Path:
-        """The one file that matches `pattern`. Raises DataError, naming `what` was expected, for none or several."""
+        """The one file that matches `pattern`; of several the one that is called `what`, as it is published. Raises
+        DataError, naming `what` was expected, for none or several."""
         found = self.files(pattern)
         if not found:
             raise DataError(f"{self.path}: no file {what}; {self.there()}")
-        if len(found) > 1 and found[0].parent == found[1].parent:
+        nearest = [path for path in found if path.parent == found[0].parent]
+        found = [path for path in nearest if path.name.lower() == what.lower()] or nearest
+        if len(found) > 1:
             names = self.names(found)
             raise DataError(f"{self.path}: several files could be {what} ({names}); leave one of them there")
         return found[0]  # the one nearest to the top: folders are searched from there
@@ -124,8 +127,9 @@ class Source:
     def lists(
         self, suffixes: tuple[str, ...], prefer: str = "", *, expected: Dataset | None = None
     ) -> dict[str, Path]:
-        """The list file of each subset, by train, val or test in its name; `prefer` decides between several. Raises
-        DataError where that is not enough, and, with `expected`, where there is none."""
+        """The list file of each subset, by train, val or test in its name; of several that which is called as the lists
+        of `expected` are published, else `prefer` decides. Raises DataError where that is not enough, and, with
+        `expected`, where there is none."""
         found: dict[str, list[Path]] = {}
         for path in self.files(rf".*({'|'.join(map(re.escape, suffixes))})"):
             name = path.stem.lower()
@@ -140,7 +144,8 @@ class Source:
             nearest = [path for path in found[subset] if path.parent == found[subset][0].parent]
             if prefer != "mini":  # the reference codebases keep mini_train.txt beside train.txt
                 nearest = [path for path in nearest if "mini" not in path.stem.lower()] or nearest
-            named = [path for path in nearest if prefer and prefer in path.stem.lower()] or nearest
+            exact = [path for path in nearest if expected is not None and path.name.lower() in expected.file_names]
+            named = exact or [path for path in nearest if prefer and prefer in path.stem.lower()] or nearest
             if len(named) > 1:
                 names = self.names(named)
                 raise DataError(f"{self.path}: several lists for {subset} ({names}); name one file, or move the others")
