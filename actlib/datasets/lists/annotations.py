@@ -64,18 +64,26 @@ class Annotations:
 
 
 def read_annotations(
-    dataset: str, path: str | Path, *, split: int = 1, class_list: str | Path = "", data_root: str | Path = ""
+    dataset: str,
+    path: str | Path,
+    *,
+    split: int = 1,
+    class_list: str | Path = "",
+    data_root: str | Path = "",
+    first_frame: int | str = "auto",
 ) -> Annotations:
     """Read the lists of `dataset` (a name of the catalogue; "" for one of your own) from `path`, a folder or one file.
 
     `split` is the number of the train/test split of UCF-101 and HMDB-51, and of JSON files named by it. `class_list`
     is a file of classes, one a line: only their videos are kept, and its order is that of the class indices; with lists
     of class numbers it names them. The mini sets need it. `data_root`, if given, is what absolute paths must lie in.
+    `first_frame`: from which number, 0 or 1, lists of `path start end label` count frames; "auto": 0 where a line
+    begins there, else 1, which `notes` tell.
     Raises DataError, all problems at once, each with file and line: bad lines, unknown classes, doubled ids, paths that
     leave the data root. Raises ValueError for an unknown `dataset`.
     """
     known = find_dataset(dataset) if dataset else None
-    source = Source(Path(path), split, str(class_list), str(data_root))
+    source = Source(Path(path), split, str(class_list), str(data_root), first_frame)
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder of lists")
     if class_list and not os.path.isfile(class_list):

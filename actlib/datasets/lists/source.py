@@ -72,6 +72,7 @@ class Source:
     split: int = 1
     class_list: str = ""
     data_root: str = ""
+    first_frame: int | str = "auto"
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _files: list[Path] | None = field(default=None, init=False, repr=False)
