@@ -73,8 +73,8 @@ def evaluation_network(
     """The network of `p.checkpoint`, or `model`, and the names of its classes, as the table spells them.
 
     Those of `p.class_list`, a file, or `sorted`: the table's by name, which is the order of video-nonlocal-net's and
-    pytorch-resnet3d's Kinetics weights. Else those that its checkpoint, or the table of published files, names. Else the
-    table's in their order, which is printed, since another order would give wrong answers.
+    pytorch-resnet3d's Kinetics weights. Else those that its checkpoint, or the table of published files, names. Else
+    the data set's in their order, which is printed, since another order would give wrong answers.
 
     Raises CheckpointError where nothing tells the preprocessing, or another number of classes is named; WeightsError,
     ModelError or ConvertError for what cannot be opened or read.

@@ -257,7 +257,9 @@ def check_labels(source: Source, table: pd.DataFrame, classes: list[str], where:
     """Spell every label as `classes` do; report those that are neither empty (unlabelled) nor one of them, and
     classes that differ in spelling alone."""
     if doubled := spelled_twice(classes):
-        source.problem(source.path, None, f"{where}: {in_words(*doubled[0])}")
+        for one, other in doubled:
+            row = table[table["label"] == other].iloc[0]
+            source.problem(row["file"], int(row["line"]), in_words(one, other, where))
         return
     known = ClassNames(classes)
     others = table[~table["label"].isin([*classes, ""])]

@@ -51,7 +51,7 @@ def test_two_spellings_in_one_list_are_named(tmp_path):
     with pytest.raises(DataError, match=rf"labels\[1\]: 'a b' and 'A-b' {CLASS}"):
         read_annotations("", path)
     rows = kinetics([("a b", "aaaaaaaaaaa", 1), ("A b", "bbbbbbbbbbb", 1)], "train")
-    with pytest.raises(DataError, match=f"the training list: 'a b' and 'A b' {CLASS}"):
+    with pytest.raises(DataError, match=f"train.csv line 3: 'a b' and 'A b' of the training list {CLASS}"):
         read_annotations("kinetics400", write(tmp_path / "k", train_csv=rows))
     for name in ("one.mp4", "two.mp4", "three.mp4"):
         write_file(tmp_path / "v" / "Stop Sign" / name)
