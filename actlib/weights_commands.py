@@ -100,6 +100,7 @@ def _described(row: Published) -> str:
             f"  published: top-1 {each.top1:g}"
             + (f", top-5 {each.top5:g}" if each.top5 else "")
             + f" ({each.protocol})"
+            + (f"\n    rests on: {each.rests_on}" if each.rests_on else "")
             for each in row.accuracies
         ),
         f"  its classes: {_ends(row.classes)}",
@@ -110,7 +111,7 @@ def _described(row: Published) -> str:
 
 def _ends(classes: tuple[str, ...]) -> str:
     if not classes:
-        return "their order is published nowhere; a list of yours names them"
+        return "their order is not known here; a list of yours names them"
     return f"0 {shown(classes[0])} to {len(classes) - 1} {shown(classes[-1])}"
 
 

@@ -62,7 +62,7 @@ def test_published_files_name_their_classes_where_the_order_is_known():
         assert find_published(file).classes == classes_of(name), file
     for row in published_table().values():
         assert len(row.classes) in (0, row.num_classes), row.file
-    # The authors' order of Kinetics-700 and Moments in Time is published nowhere, so it is not guessed.
+    # The authors' order of Kinetics-700 and Moments in Time is not known, so it is not guessed.
     for file in ("r3d50_K_200ep.pth", "r3d50_KM_200ep.pth", "r3d50_M_200ep.pth"):
         assert find_published(file).classes == (), file
 
