@@ -12,6 +12,8 @@ from actlib.params import NOTEBOOKS, ParamsError, load_yaml, notebook_of
 from actlib.runs.batch import read_batch
 from actlib.runs.execute import Outcome, run_batch, summary
 
+_WHOSE = "whose parameters they are; else the file's folder tells, or the names in it"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; returns the exit code: 0 good, 1 a run failed, 2 bad parameters or files, 130 interrupted."""
@@ -38,10 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (("train", "train or fine-tune"), ("evaluate", "get the video accuracy")):
         one = commands.add_parser(name, help=f"{what}: one process, or one of those that torchrun starts")
         one.add_argument("file", type=Path, help="parameters, such as params/train/motion.yaml")
-        one.add_argument("--notebook", choices=list(NOTEBOOKS), help="whose they are; else the file's folder tells")
+        one.add_argument("--notebook", choices=list(NOTEBOOKS), help=_WHOSE)
         one.set_defaults(run=_with_training(name))
     check = commands.add_parser("check", help="check recipes and batch files without starting anything")
-    check.add_argument("files", type=Path, nargs="+", help="YAML files under params/")
+    check.add_argument("files", type=Path, nargs="+", help="YAML files, such as those under params/")
+    check.add_argument("--notebook", choices=list(NOTEBOOKS), help=_WHOSE)
     check.set_defaults(run=_check)
 
     data = commands.add_parser("data", help="published data sets: list, fetch")
@@ -78,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     turn.add_argument("source", help="a path, a published name or an address")
     turn.add_argument("target", type=Path, help="such as outputs/weights/resnext101.pt")
     turn.add_argument("--model", default="", help="the network on one line, where layers or table leave it open")
-    turn.add_argument("--classes", type=Path, help="class names, one a line, or 'index name'")
+    turn.add_argument("--classes", type=Path, help="file of class names, one a line, or a data set: kinetics400, …")
     for name in ("num-frames", "frame-stride", "short-side", "crop-size"):
         turn.add_argument(f"--{name}", type=int, help="instead of the table's")
     for name in ("mean", "std"):
@@ -172,13 +175,20 @@ def _check(options: argparse.Namespace) -> int:
             if "steps" in load_yaml(path):
                 print(f"{path}: good, {len(read_batch(path, project_root()).runs)} runs")
             else:
-                notebook = notebook_of(path)
+                notebook = options.notebook or _notebook_of(path)
                 NOTEBOOKS[notebook].from_file(path)
                 print(f"{path}: good for {notebook}")
         except ParamsError as error:
             errors.append(str(error))
     print("\n".join(errors), end="\n" if errors else "", file=sys.stderr)
     return 2 if errors else 0
+
+
+def _notebook_of(path: Path) -> str:
+    try:
+        return notebook_of(path)
+    except ParamsError as error:
+        raise ParamsError(f"{error}; or say whose with --notebook") from None
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def run(name: str, options: argparse.Namespace) -> int:
 
 def _parameters(name: str, options: argparse.Namespace) -> tuple[Params, str]:
     try:
-        notebook = options.notebook or notebook_of(options.file)
+        notebook = options.notebook or notebook_of(options.file, COMMANDS[name])
     except ParamsError as error:
         raise ParamsError(f"{error}; or say --notebook {COMMANDS[name][0]}") from None
     if notebook not in COMMANDS[name]:

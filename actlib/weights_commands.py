@@ -103,9 +103,16 @@ def _described(row: Published) -> str:
             + (f"\n    rests on: {each.rests_on}" if each.rests_on else "")
             for each in row.accuracies
         ),
+        f"  its classes: {_ends(row.classes)}",
         f"  from {row.url or row.page}" + (f"; {row.note}" if row.note else ""),
     ]
     return "\n".join(lines)
+
+
+def _ends(classes: tuple[str, ...]) -> str:
+    if not classes:
+        return "their order is not known here; a list of yours names them"
+    return f"0 {shown(classes[0])} to {len(classes) - 1} {shown(classes[-1])}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

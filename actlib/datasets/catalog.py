@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from actlib.datasets.same_class import plain_name
 from actlib.messages import near_names, shown
 
 
@@ -50,6 +51,11 @@ class Dataset:
     def needs_class_list(self) -> bool:
         """Whether the user has to name the file of the classes (the mini sets)."""
         return bool(self.parent)
+
+    @property
+    def file_names(self) -> list[str]:
+        """The names of the published lists, in small letters."""
+        return re.findall(r"[\w.-]+\.(?:csv|txt|json)", " ".join(self.files).lower())
 
     @property
     def flip_changes_label(self) -> bool:
@@ -122,9 +128,8 @@ def mirrored_names(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) 
     entry also where one of them is not: the mini sets keep `Turning the camera right …` without its left one, and a
     mirrored video of that has no label. (Guessing there would go wrong: `pulling it right out` has no twin.)
     """
-    twins = {name: mirrored_name(name) for name in classes}
-    found = {name: twin for name, twin in twins.items() if twin != name and twin in twins}
     spelled = {plain_name(name): name for name in classes}
+    found = _twins(spelled, _MIRROR)
     for one, other in (*pairs, *((other, one) for one, other in pairs)):
         name = spelled.get(plain_name(one))
         if name is not None:
@@ -136,11 +141,11 @@ def mirrored_names(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) 
 def backwards_names(classes: list[str]) -> dict[str, str]:
     """The class that a video of a class shows when it is played backwards, where that is another one: guessed from the
     words in the names (left and right, up and down, opening and closing, …) where both are in `classes`."""
-    twins = {name: _exchange(name, _BACKWARDS) for name in classes}
-    return {name: twin for name, twin in twins.items() if twin != name and twin in twins}
+    return _twins({plain_name(name): name for name in classes}, _BACKWARDS)
 
 
-def plain_name(name: str) -> str:
-    """A class's name for comparing: published lists and class folders differ in capitals, underscores, plus signs,
-    brackets and stray punctuation at the end (the one of Mini-Kinetics ends in `yoga''.`)."""
-    return re.sub(r"[\[\]]", "", re.sub("[_+]", " ", name.casefold())).strip(" '\".,;")
+def _twins(spelled: dict[str, str], pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """By class its name with the words of `pairs` exchanged, where that is another class; `spelled`: the classes by
+    their plain names."""
+    twins = {name: spelled.get(plain_name(_exchange(name, pairs)), name) for name in spelled.values()}
+    return {name: twin for name, twin in twins.items() if twin != name}

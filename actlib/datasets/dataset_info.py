@@ -13,6 +13,7 @@ import pandas as pd
 
 from actlib.datasets.catalog import mirrored_names
 from actlib.datasets.errors import DataError, reading
+from actlib.datasets.same_class import respelled
 from actlib.datasets.table import class_names
 from actlib.datasets.vocabulary import STORAGES
 from actlib.files import read_mapping, write_json
@@ -49,7 +50,8 @@ def write_dataset_info(info: DatasetInfo, folder: str | Path) -> Path:
 
 def read_dataset_info(table_path: str | Path, table: pd.DataFrame) -> DatasetInfo:
     """What `dataset.json` beside `table_path` says. Without one (a table of another origin): the classes by name, all
-    videos of the table listed, mirrored classes guessed from left and right in their names.
+    videos of the table listed, mirrored classes guessed from left and right in their names. Classes are spelled as the
+    table's labels are.
 
     Raises DataError for a damaged file, and for labels of the table that are not among its classes.
     """
@@ -60,8 +62,13 @@ def read_dataset_info(table_path: str | Path, table: pd.DataFrame) -> DatasetInf
         return DatasetInfo(path.parent.name, path.parent.name, classes, videos, mirrored_names(classes))
     with reading(path, "run notebook 01_data_prep again"):
         info = _checked(read_mapping(path))
-    unknown = sorted(set(table["label"]) - set(info.classes))
-    if unknown:
+    labels = set(table["label"])
+    if labels - set(info.classes):
+        names = respelled(info.classes, sorted(labels), str(path), str(table_path))
+        spelled = dict(zip(info.classes, names))
+        info.mirrored = {spelled.get(a, a): spelled.get(b, b) for a, b in info.mirrored.items()}
+        info.classes = names
+    if unknown := sorted(labels - set(info.classes)):
         raise DataError(
             f"{table_path}: label {listed(unknown, 5, quote=True)} is not among the {len(info.classes)} classes "
             f"of {path}; run notebook 01_data_prep again, or delete {path.name}"

@@ -1,4 +1,7 @@
-"""Annotation tables of people's own videos: a folder of class folders, or a CSV of path, label and subset."""
+"""Annotation tables of people's own videos: a folder of class folders, or a CSV of path, label and subset.
+
+A path of the CSV is whatever is read as a video: a file, a folder of frames or of optical flow, `<file>.lmdb/<id>`.
+"""
 
 import os
 import re
@@ -11,9 +14,12 @@ import numpy as np
 import pandas as pd
 
 from actlib.datasets.csv_files import CsvFile
-from actlib.datasets.errors import DataError, raise_problems, reading
+from actlib.datasets.errors import DataError, VideoError, raise_problems, reading
+from actlib.datasets.same_class import in_words, spelled_twice
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES, problems_of
 from actlib.messages import printable
+
+_PICTURE = re.compile(r".*\d(?:_[xy])?\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -41,6 +47,7 @@ def from_folders(root: str | Path, *, validation: float = 0.2, testing: float = 
         paths += videos
         labels += [printable(folder.name)] * len(videos)
         subsets += [subset] * len(videos) if subset else _split(len(videos), validation, testing, rng)
+    problems += [f"class folders {in_words(*pair)}" for pair in spelled_twice(labels)]
     raise_problems(root, problems)
     if not paths:
         raise DataError(f"{root}: no class folders with videos; expected {root.name}/<class>/<video> ({suffixes})")
@@ -67,15 +74,43 @@ def from_csv(csv: str | Path, root: str | Path | None = None) -> pd.DataFrame:
         if name in rows.columns:
             table[name] = rows[name] if name == "video_id" else rows[name].where(rows[name].str.strip() != "")
     problems, lines = problems_of(table, file.lines), file.lines()
+    in_lmdb = _in_lmdb(table["path"])
     for line, path, *texts in zip(lines, table["path"], table["label"], table["video_id"]):
-        if path and not os.path.isfile(path):
+        if os.path.isdir(path) and not _holds_frames(path):
+            problems.append(partial("line {}: folder {} holds no frames".format, line, path))
+        elif path and not os.path.exists(path) and path not in in_lmdb:
             problems.append(partial("line {}: no file {}".format, line, path))
         # A line break in a name is odd, not wrong; but not where another row's video follows it.
         swallowed = [part for text in texts if "\n" in text for part in re.split(r"[,\n]", text)[1:]]
         if any(part and os.path.isfile(root / part) for part in swallowed):
             problems.append(f"line {line}: holds another row; is a quotation mark left open?")
+    first = dict(zip(reversed(table["label"].tolist()), reversed(lines)))
+    problems += [f"line {first[other]}: label {in_words(one, other)}" for one, other in spelled_twice(table["label"])]
     raise_problems(csv, problems)
     return table
+
+
+def _holds_frames(folder: str) -> bool:
+    """Whether some picture lies in it, of a frame or of its flow."""
+    with reading(folder), os.scandir(folder) as entries:
+        return any(_PICTURE.fullmatch(entry.name) for entry in entries)
+
+
+def _in_lmdb(paths: Iterable[str]) -> set[str]:
+    """Those of `paths` that are videos in LMDB files that are there. Raises DataError, also without `lmdb`."""
+    by_file: dict[str, list[str]] = {}
+    for path in paths:
+        file, inside, name = path.partition(f".lmdb{os.sep}")
+        if inside and name and os.path.exists(f"{file}.lmdb"):
+            by_file.setdefault(f"{file}.lmdb", []).append(name)
+    if not by_file:
+        return set()
+    from actlib.datasets.video.lmdb_store import contained  # with a decoder and torch: not for those who have none
+
+    try:
+        return {f"{file}{os.sep}{name}" for file, names in by_file.items() for name in contained(file, names)}
+    except VideoError as error:
+        raise DataError(str(error)) from None
 
 
 def _existing_folder(root: str | Path) -> Path:
@@ -109,13 +144,20 @@ def _split(count: int, validation: float, testing: float, rng: np.random.Generat
     return subsets
 
 
+def _is_folder(path: Path) -> bool:
+    return path.suffix.lower() not in VIDEO_SUFFIXES and os.path.isdir(path)
+
+
 def table_of(paths: list[Path], labels: Iterable[str], subsets: Iterable[str], root: Path) -> pd.DataFrame:
-    """Rows with absolute paths; ids are the file names without suffix, or the paths below root if those collide."""
+    """Rows with absolute paths; ids are the names without a file's suffix, or the paths below root if those collide."""
+    paths = list(paths)
+    whole = [path.parent.suffix == ".lmdb" or _is_folder(path) for path in paths]  # its name has no suffix
     table = pd.DataFrame({"label": labels, "subset": subsets}).reindex(columns=list(COLUMNS))
-    table["video_id"], table["path"] = [path.stem for path in paths], [str(path) for path in paths]
+    table["video_id"] = [path.name if name else path.stem for path, name in zip(paths, whole)]
+    table["path"] = [str(path) for path in paths]
     if table["video_id"].duplicated().any():
         relative = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
-        table["video_id"] = [str(path.with_suffix("")) for path in relative]
+        table["video_id"] = [str(path if name else path.with_suffix("")) for path, name in zip(relative, whole)]
     if table["video_id"].duplicated().any():  # a.mp4 beside a.avi, or one file listed twice
         table["video_id"] += "#" + table.groupby("video_id").cumcount().astype(str)
     table["video_id"] = table["video_id"].map(printable)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from actlib.datasets.same_class import same_classes
 from actlib.datasets.vocabulary import CHANNELS
 from actlib.models import ModelError, VideoModel, create_model, find_published
 from actlib.models.registry import change_channels
@@ -55,7 +56,7 @@ def fit_to_data(model: VideoModel, p: FinetuneParams, classes: list[str]) -> Non
     """Give `model` a fresh head unless it was trained on these very classes, the dropout before it that `p` says (-1
     leaves the network's own), and a first convolution for the channels of `p.modality`."""
     dropout = None if p.head_dropout < 0 else p.head_dropout
-    if model.classes != classes:
+    if not same_classes(model.classes or [], classes):
         model.reset_classifier(len(classes), dropout=dropout)
         print(f"fresh head of {len(classes)} classes")
     elif dropout is not None:

@@ -24,6 +24,7 @@ from actlib.datasets.clips.views import Chunk, EvaluationViews, evaluation_loade
 from actlib.datasets.dataset_info import read_dataset_info
 from actlib.datasets.errors import DataError
 from actlib.datasets.named_videos import find_named, probe_named
+from actlib.datasets.same_class import respelled
 from actlib.datasets.table import read_table, rows_of
 from actlib.loops.evaluate import NOT_FINITE, Folded, Owner, run_views
 from actlib.loops.finetune import inherit_preprocessing
@@ -249,6 +250,8 @@ def open_networks(p: PredictParams, videos: pd.DataFrame, unreadable: pd.DataFra
     WeightsError, ModelError or ValueError."""
     device, names = pick_device(p.device), short_names(p.networks)
     networks = [_opened(p, source, name, device, videos["num_frames"]) for source, name in zip(p.networks, names)]
+    for each in networks[1:]:  # so that they are compared class by class
+        each.classes = respelled(each.classes, networks[0].classes, each.name, networks[0].name)
     return Predicting(p=p, networks=networks, videos=videos, unreadable=unreadable)
 
 

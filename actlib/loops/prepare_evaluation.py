@@ -13,11 +13,13 @@ from actlib.datasets.clips.protocol import Protocol
 from actlib.datasets.clips.views import EvaluationViews, evaluation_loader
 from actlib.datasets.dataset_info import DatasetInfo
 from actlib.datasets.errors import DataError
+from actlib.datasets.same_class import respelled
 from actlib.loops.finetune import inherit_preprocessing
 from actlib.loops.job import Evaluation
 from actlib.loops.running import chosen_execution, devices_of
 from actlib.loops.travel import made_by_prepare
 from actlib.loops.videos import read_videos
+from actlib.messages import listed
 from actlib.models import VideoModel, create_model
 from actlib.models.registry import adopt
 from actlib.models.weights.checkpoint import UNSAID, CheckpointError
@@ -68,11 +70,11 @@ def prepare_evaluation(
 def evaluation_network(
     p: VideoAccuracyParams, info: DatasetInfo, model: nn.Module | None = None
 ) -> tuple[VideoModel, list[str]]:
-    """The network of `p.checkpoint`, or `model`, and the names of its classes.
+    """The network of `p.checkpoint`, or `model`, and the names of its classes, as the table spells them.
 
     Those of `p.class_list`, a file, or `sorted`: the table's by name, which is the order of video-nonlocal-net's and
-    pytorch-resnet3d's Kinetics weights. Else those that its checkpoint names. Else the table's in their order, which is
-    printed, since another order would give wrong answers.
+    pytorch-resnet3d's Kinetics weights. Else those that its checkpoint, or the table of published files, names. Else
+    the data set's in their order, which is printed, since another order would give wrong answers.
 
     Raises CheckpointError where nothing tells the preprocessing, or another number of classes is named; WeightsError,
     ModelError or ConvertError for what cannot be opened or read.
@@ -85,7 +87,14 @@ def evaluation_network(
             raise ValueError("model: set model.preprocessing to a dict of mean, std, num_frames, frame_stride, …")
         model.preprocessing = UNSAID | model.preprocessing
     if model.classes and model.classes != unnamed(model.num_classes) and not p.class_list:
-        return model, model.classes
+        names = respelled(model.classes, info.classes, p.checkpoint, info.name)
+        if not set(names) & set(info.classes):
+            raise DataError(
+                f"{p.checkpoint}: none of its {len(names)} classes ({listed(names, 3, quote=True)}) is one of "
+                f"{info.name} ({listed(info.classes, 3, quote=True)}); where they are the same by other names, "
+                "class_list names a file of yours in its order, or sorted"
+            )
+        return model, names
     if p.class_list in ("", "sorted"):
         names, whose = (sorted(info.classes) if p.class_list else info.classes), info.name
     else:
@@ -99,7 +108,7 @@ def evaluation_network(
         name, ends = Path(p.checkpoint).name, f"0 {names[0]!r} to {len(names) - 1} {names[-1]!r}"
         print(f"{name} does not name its classes. They are taken for those of {info.name} in the same order,")
         print(f"{ends}; where that gives mere chance, name a class_list.")
-    return model, list(names)
+    return model, respelled(names, info.classes, p.class_list, info.name)
 
 
 def open_checkpoint(name: str, spec: str = "") -> VideoModel:

@@ -14,6 +14,7 @@ import torch
 
 from actlib import locks
 from actlib.compute.execution import Execution
+from actlib.datasets.same_class import same_classes
 from actlib.files import DiskFull, put_aside, remove_temporaries
 from actlib.loops.job import Job, random_states
 from actlib.loops.optim import rate, rate_factor, set_rates
@@ -47,7 +48,7 @@ def find_checkpoint(p: TrainingParams) -> WeightsFile | None:
 def require_same(p: TrainingParams, classes: list[str], last: WeightsFile) -> None:
     """Going on with other parameters would be neither the old run nor a new one: refuse, naming them."""
     differ = differences(p.model_dump(), last.content)
-    if last.content["classes"] != classes:
+    if not same_classes(last.content["classes"], classes):
         differ.append(f"the table has {len(classes)} classes, the checkpoint {len(last.content['classes'])} or others")
     if differ:
         raise CheckpointError(refusal(last.path, differ))

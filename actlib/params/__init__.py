@@ -7,8 +7,10 @@ file before its first run starts. Unknown names are refused with the nearest one
 Flat on purpose: papermill replaces a nested parameter as a whole.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
+from actlib.messages import did_you_mean, listed
 from actlib.params.base import Params, ParamsError, load_yaml
 from actlib.params.data import DataPrepParams
 from actlib.params.evaluation import CompareParams, FlopsParams, FusionParams, VideoAccuracyParams
@@ -35,11 +37,29 @@ NOTEBOOKS: dict[str, type[Params]] = {
 }
 
 
-def notebook_of(path: str | Path) -> str:
-    """The notebook a recipe belongs to, by its folder: params/train/x.yaml -> 02_train. Raises ParamsError."""
-    folder = Path(path).resolve().parent.name
+def notebook_of(path: str | Path, among: Collection[str] = tuple(NOTEBOOKS)) -> str:
+    """The notebook a recipe belongs to, by its folder: params/train/x.yaml -> 02_train. Of a file elsewhere the one
+    `among` these whose parameters have all of its names. Raises ParamsError where that is none or several."""
+    path = Path(path)
+    folder = path.resolve().parent.name
     for name in NOTEBOOKS:
         if name.split("_", 1)[1] == folder:
             return name
-    folders = ", ".join(name.split("_", 1)[1] for name in NOTEBOOKS)
-    raise ParamsError(f"{path}: its folder {folder!r} names no notebook; put it under params/ in one of {folders}")
+    if not path.is_file():
+        folders = ", ".join(name.split("_", 1)[1] for name in NOTEBOOKS)
+        raise ParamsError(f"{path}: its folder {folder!r} names no notebook; put it under params/ in one of {folders}")
+    given = load_yaml(path)
+    lacking = {name: [each for each in given if each not in NOTEBOOKS[name].model_fields] for name in among}
+    fitting = [name for name, unknown in lacking.items() if not unknown]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        books = ", ".join(fitting)
+        raise ParamsError(f"{path}: its parameters fit {books} alike; put it under params/ into the folder of one")
+    nearest = min(lacking, key=lambda name: len(lacking[name]))
+    unknown = lacking[nearest]
+    hint = did_you_mean(unknown[0], NOTEBOOKS[nearest].model_fields, 1, cutoff=0.5)
+    raise ParamsError(
+        f"{path}: its parameters fit none of {', '.join(among)}; {nearest} has {len(given) - len(unknown)} of "
+        f"{len(given)}, not {listed(unknown, 5)}{hint}"
+    )

@@ -18,7 +18,7 @@ class DataPrepParams(Params):
         "synthetic", "{}: a data set's own published lists"
     )
     data_root: str = Group.start("", "folder of the videos; for synthetic where to write them (empty: run_dir/videos)")
-    csv: InputPath = Group.data("", "source csv: the list with the columns path,label,subset")
+    csv: InputPath = Group.data("", "source csv: path,label,subset a line; a path is a file or a folder of frames")
     validation: Annotated[Share, Field(lt=1)] = Group.data(0.2, "source folders: share of each class for validation")
     testing: Annotated[Share, Field(lt=1)] = Group.data(0.0, "source folders: share of each class for testing")
     dataset: str = Group.data("", "source annotations: kinetics400, ucf101, …; empty: a data set of your own")
@@ -28,6 +28,9 @@ class DataPrepParams(Params):
         "", "source annotations: file of the classes to keep, one a line (the mini sets)"
     )
     split: Literal[1, 2, 3] = Group.data(1, "source annotations: split of UCF-101 or HMDB-51, {}")
+    first_frame: Literal["auto", 0, 1] = Group.data(
+        "auto", "source annotations: what lists of frames count from, {}; auto: 0 where a line does"
+    )
     modality: Literal[*vocabulary.MODALITIES] = Group.data("rgb", "what folders of frames hold: {} (pairs of flow)")
     label_set: Literal[*vocabulary.LABEL_SETS] = Group.synthetic("motion", "{}")
     training_videos: Positive = Group.synthetic(40, "training videos per class")

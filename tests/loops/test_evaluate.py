@@ -30,6 +30,7 @@ from actlib.loops.prepare_evaluation import evaluation_network, evaluation_proto
 from actlib.models import WeightsError, create_model
 from actlib.models.weights.checkpoint import CheckpointError
 from actlib.models.weights.convert import convert
+from actlib.models.weights.published import classes_of
 from actlib.params import VideoAccuracyParams
 
 SIZE = {"num_frames": 8, "frame_stride": 2, "short_side": 32, "crop_size": 32}
@@ -321,23 +322,23 @@ def test_protocols_come_from_the_parameters():
         evaluation_protocols(ten, DatasetInfo("two", "Two", ["left", "right"], mirrored=mirrored))
 
 
-def test_published_weights_take_the_classes_of_the_table(tmp_path, capsys):
-    """Files of the reference codebases hold no names: those of the card, or of a list, in index order."""
+def test_published_weights_name_their_classes_and_others_take_those_of_the_table(tmp_path, capsys):
+    """Of the table they have the spelling; a class list, or `sorted`, stands for other names."""
     path = tmp_path / "jester_shufflenetv2_0.25x_RGB_16_best.pth"
     torch.manual_seed(0)
     source = create_model("shufflenetv2", 27, width_mult=0.25).eval()
     torch.save({"state_dict": {f"module.{key}": value for key, value in source.state_dict().items()}}, path)
-    names = [f"gesture {number}" for number in range(27)][::-1]  # not in the order of the alphabet
-    model, classes = network_of(path, DatasetInfo("jester", "Jester", names))
-    assert classes == names
+    own = [name.replace("_", " ") for name in classes_of("jester")]
+    model, classes = network_of(path, DatasetInfo("jester", "Jester", own[::-1]))
+    assert classes == own and "does not name its classes" not in capsys.readouterr().out
     model.eval()
-    assert "0 'gesture 26' to 26 'gesture 0'" in capsys.readouterr().out
     assert model.preprocessing["modality"] == "rgb" and model.preprocessing["frame_stride"] == 2
     clips = torch.randn(1, 3, 16, 64, 64)
     torch.testing.assert_close(model(clips), source(clips))
+    names = [f"gesture {number}" for number in range(27)][::-1]  # not in the order of the alphabet
     assert network_of(str(path), DatasetInfo("jester", "Jester", names), "sorted")[1] == sorted(names)
     few = DatasetInfo("few", "Few", names[:3])
-    with pytest.raises(CheckpointError, match="a network of 27 classes, and few has 3; their names are not known"):
+    with pytest.raises(DataError, match=r"none of its 27 classes \('Doing_other.*few \('gesture 26'.*class_list"):
         network_of(str(path), few)
     (tmp_path / "classes.txt").write_text("\n".join(f"{n} {name}" for n, name in enumerate(names)))
     assert network_of(str(path), few, tmp_path / "classes.txt")[1] == names
@@ -352,9 +353,13 @@ def test_weights_of_nobody_and_a_converted_checkpoint_without_names(tmp_path):
     with pytest.raises(CheckpointError, match="nothing tells the mean and std.*weights convert"):
         network_of(str(tmp_path / "mine.pth"), card)
     (tmp_path / "names.txt").write_text("v\nw\nx\ny\nz\n")
+    table = {"abcde": card, "vwxyz": DatasetInfo("other", "Other", ["z", "w"])}  # its own are its own
     for options, classes in (({}, "abcde"), ({"classes": tmp_path / "names.txt"}, "vwxyz")):
         convert(tmp_path / "mine.pth", tmp_path / "ours.pt", spec=spec, say=lambda _: None, **options)
-        assert network_of(str(tmp_path / "ours.pt"), card)[1] == list(classes)  # its own are its own
+        assert network_of(str(tmp_path / "ours.pt"), table[classes])[1] == list(classes)
+    convert(tmp_path / "mine.pth", tmp_path / "ours.pt", spec=spec, say=lambda _: None)
+    with pytest.raises(CheckpointError, match="a network of 5 classes, and few has 1; their names are not known"):
+        network_of(str(tmp_path / "ours.pt"), DatasetInfo("few", "Few", ["a"]))
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])

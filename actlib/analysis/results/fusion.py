@@ -8,6 +8,7 @@ without any counts as wrong.
 
 import os
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from actlib.analysis.results.scores import SCORES, Scores, ScoresError, load_scores
 from actlib.analysis.results.val_json import Truth, read_results, scores_of
+from actlib.datasets.same_class import respelled
 from actlib.messages import listed, problems_in_words, shown
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -69,12 +71,14 @@ def short_names(runs: list[str]) -> list[str]:
 
 
 def align(runs: list[Scores], videos: str = "same") -> tuple[list[Scores], dict[str, int]]:
-    """The runs with their videos and classes in the order of the first one, and how many videos of each were left out.
+    """The runs with their videos and classes in the order of the first one and spelled as it spells them, and how many
+    videos of each were left out.
 
     videos: `same` refuses runs over different videos, `common` keeps those that all have. Raises ScoresError with all
-    that does not fit.
+    that does not fit, DataError where two spellings of a class leave a choice.
     """
     first, problems = runs[0], []
+    runs = [first, *(_spelled_as(first, run) for run in runs[1:])]
     for run in runs:
         if len(runs) > 1:
             problems += _not_softmax(run)
@@ -91,6 +95,12 @@ def align(runs: list[Scores], videos: str = "same") -> tuple[list[Scores], dict[
         raise ScoresError(f"no video is in all of {', '.join(run.name for run in runs)}")
     left_out = {run.name: len(run.video_ids) - len(kept) for run in runs}
     return [run.reordered(kept, first.classes) for run in runs], left_out
+
+
+def _spelled_as(first: Scores, run: Scores) -> Scores:
+    names = respelled(run.classes, first.classes, run.name, first.name)
+    spelled = dict(zip(run.classes, names))
+    return replace(run, classes=names, labels=[spelled.get(label, label) for label in run.labels])
 
 
 def _not_softmax(run: Scores) -> list[str]:

@@ -13,7 +13,8 @@ The rules, by the names that the codebases give them:
 - `accuracy` (3D-ResNets-PyTorch, master): the same division. Of equal scores the one listed first is the better.
 - `accuracy_ignoring_missing` (the same with `--ignore`): hits by the videos of the subset that have a result.
 
-A video with several labels is hit if one of them is. Results of videos outside the subset have no effect.
+A video with several labels is hit if one of them is. Results of videos outside the subset have no effect. Labels that
+differ from a class in case, blanks, underscores or hyphens alone are that class (see `datasets.same_class`).
 """
 
 from collections import Counter
@@ -25,6 +26,8 @@ import numpy as np
 import pandas as pd
 
 from actlib.analysis.results.scores import SCORES, Scores, save_scores
+from actlib.datasets.errors import DataError
+from actlib.datasets.same_class import ClassNames, in_words, respelled, spelled_twice
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import read_mapping, write_csv, write_json
 from actlib.messages import Problem, cut, listed, misfit, problems_in_words, shown
@@ -169,9 +172,14 @@ def read_truth(path: str | Path, subset: str = "validation") -> Truth:
         classes = list(dict.fromkeys(label for labels in videos.values() for label in labels))
     known = Counter(name for name in classes if isinstance(name, str))
     problems += [f"labels: {shown(name)} stands there more than once" for name, count in known.items() if count > 1]
+    if twice := spelled_twice(known):
+        _raise(path, [*problems, *(f"labels: {in_words(*pair)}" for pair in twice)])
+    names = ClassNames(known)
     for video, labels in videos.items():
-        unknown = [label for label in labels if label not in known]
+        found = [names.find(label) for label in labels]
+        unknown = [label for label, name in zip(labels, found) if name is None]
         problems += [f"database.{video}: label {shown(each)} is not among labels" for each in unknown]
+        videos[video] = tuple(dict.fromkeys(found))
     _raise(path, problems)
     if not videos:
         has = listed([f"{name} ({count:,})" for name, count in others.items()]) or "no videos"
@@ -195,6 +203,19 @@ def _labels(annotations, where: str, problems: list[Problem]) -> tuple[str, ...]
 # --- comparing ------------------------------------------------------------------------------------------------
 
 
+def _spelled_as(truth: Truth, results: Results) -> Results:
+    """The results with their labels as the annotation file spells them."""
+    labels = dict.fromkeys(label for entries in results.videos.values() for label, _ in entries)
+    if labels.keys() <= set(truth.classes):
+        return results
+    try:
+        names = dict(zip(labels, respelled(list(labels), truth.classes, "its results", truth.path)))
+    except DataError as error:
+        raise ResultError(f"{results.path}: {error}") from None
+    videos = {video: [(names[label], score) for label, score in each] for video, each in results.videos.items()}
+    return Results(results.path, videos)
+
+
 def match(results: Results, truth: Truth) -> Matched:
     """Find the videos of the annotation file among the results, by the form of the ids that finds most.
 
@@ -216,13 +237,13 @@ def match(results: Results, truth: Truth) -> Matched:
     labels: dict[str, tuple[str, ...]] = {}
     for video, each in truth.videos.items():
         labels[ids[video]] = tuple(dict.fromkeys((*labels.get(ids[video], ()), *each)))
-    known = set(truth.classes)
+    known, spelled = set(truth.classes), _spelled_as(truth, results)
     _raise(
         results.path,
         [
             f"results.{video}[{number}].label: {shown(label)} is not among the {len(known)} classes of {truth.path}"
             for video in labels
-            for number, (label, _) in enumerate(results.videos.get(video, ()))
+            for number, (label, _) in enumerate(spelled.videos.get(video, ()))
             if label not in known
         ],
     )
@@ -234,6 +255,7 @@ def video_accuracy(results: Results, truth: Truth, rule: str, k: int) -> Accurac
     """The accuracy at `k` by one of RULES. Raises ValueError for another rule or k below 1, and as `match`."""
     if rule not in RULES or k < 1:
         raise ValueError(f"rule {rule!r}, k {k}: expected one of {', '.join(RULES)}, and k from 1 on")
+    results = _spelled_as(truth, results)
     matched, hits = match(results, truth), 0
     for video, labels in matched.truth.items():
         best = best_labels(results.videos.get(video, []), k, last_first=rule == "hit_at_k")
@@ -292,6 +314,7 @@ def scores_of(results: Results, truth: Truth, name: str) -> Scores:
     several = [video for video, labels in truth.videos.items() if len(labels) > 1]
     if several:
         raise ResultError(f"{truth.path}: {listed(several, 3, quote=True)}: several labels a video; fusion needs one")
+    results = _spelled_as(truth, results)
     ids = match(results, truth).ids
     places = {label: place for place, label in enumerate(truth.classes)}
     scores = np.full((len(ids), len(places)), np.nan, dtype=np.float32)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from actlib.datasets.addresses import terms_of
-from actlib.datasets.catalog import Dataset, find_dataset, plain_name
+from actlib.datasets.catalog import Dataset, find_dataset
 from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.lists import by_author, json_lists
 from actlib.datasets.lists.class_lists import read_class_names
@@ -26,6 +26,7 @@ from actlib.datasets.lists.find_videos import find_videos
 from actlib.datasets.lists.numbered import read_index_lists
 from actlib.datasets.lists.segments import seconds_to_frames
 from actlib.datasets.lists.source import Listing, Source, check_ids, label_problem
+from actlib.datasets.same_class import ClassNames
 from actlib.messages import shown
 
 # This module is the one to import: it has every step from lists to a table.
@@ -66,18 +67,26 @@ class Annotations:
 
 
 def read_annotations(
-    dataset: str, path: str | Path, *, split: int = 1, class_list: str | Path = "", data_root: str | Path = ""
+    dataset: str,
+    path: str | Path,
+    *,
+    split: int = 1,
+    class_list: str | Path = "",
+    data_root: str | Path = "",
+    first_frame: int | str = "auto",
 ) -> Annotations:
     """Read the lists of `dataset` (a name of the catalogue; "" for one of your own) from `path`, a folder or one file.
 
     `split` is the number of the train/test split of UCF-101 and HMDB-51, and of JSON files named by it. `class_list`
     is a file of classes, one a line: only their videos are kept, and its order is that of the class indices; with lists
     of class numbers it names them. The mini sets need it. `data_root`, if given, is what absolute paths must lie in.
+    `first_frame`: from which number, 0 or 1, lists of `path start end label` count frames; "auto": 0 where a line
+    begins there, else 1, which `notes` tell.
     Raises DataError, all problems at once, each with file and line: bad lines, unknown classes, doubled ids, paths that
     leave the data root. Raises ValueError for an unknown `dataset`.
     """
     known = find_dataset(dataset) if dataset else None
-    source = Source(Path(path), split, str(class_list), str(data_root))
+    source = Source(Path(path), split, str(class_list), str(data_root), first_frame)
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder of lists")
     if class_list and not os.path.isfile(class_list):
@@ -158,14 +167,12 @@ def _first_line(path: Path) -> str:
 
 
 def _keep(source: Source, classes: list[str], videos: pd.DataFrame) -> Listing:
-    """Only the classes of the user's list, in its order; spelling may differ as `plain_name` allows."""
+    """Only the classes of the user's list, in its order, as the lists spell them."""
     file = Path(source.class_list)
-    plain = {plain_name(name): name for name in classes}
-    kept = {}
+    known, kept = ClassNames(classes, f"the lists in {source.path.name}"), {}
     for line, name in read_class_names(source, file):
-        found = name if name in classes else plain.get(plain_name(name))
-        if found is None:
-            source.problem(file, line, label_problem(name, classes, f"the lists in {source.path.name}"))
+        if (found := known.find(name)) is None:
+            source.problem(file, line, label_problem(name, classes, known.where))
         elif found in kept:
             source.problem(file, line, f"class {shown(found)} stands already in line {kept[found]}")
         else:

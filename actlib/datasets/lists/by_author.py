@@ -26,6 +26,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
     whole,
     with_unique_ids,
 )
+from actlib.datasets.same_class import ClassNames
 from actlib.datasets.table import SUBSET_NAMES
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.messages import shown
@@ -100,8 +101,7 @@ def read_ucf101(source: Source, dataset: Dataset) -> Listing:
     path = source.only(r"classind\.txt", "classInd.txt")
     numbers = numbered_classes(source, path, NUMBER_FIRST, _NUMBERED)
     classes = list(numbers.values())
-    spelled = {name.lower(): name for name in classes}
-    rows = []
+    known, rows = ClassNames(classes), []
     for subset, part in (("training", "train"), ("validation", "test")):
         file = f"{part}list{source.split:02d}.txt"
         path = source.only(re.escape(file), file)
@@ -109,7 +109,7 @@ def read_ucf101(source: Source, dataset: Dataset) -> Listing:
             name, _, number = text.partition(" ")
             hint = check_path(source, path, line, name)
             folder = PurePosixPath(hint).parent.name
-            label = spelled.get(folder.lower(), folder)
+            label = known.find(folder) or folder
             said = numbers.get(whole(number), "no class") if number else label
             if said != label:
                 what = f"class {shown(number)} is {said} in classInd.txt, but the folder says {shown(label)}"
@@ -177,7 +177,7 @@ def read_semicolons(source: Source, dataset: Dataset) -> Listing:
 
     Classes sorted by name: so did mit-han-lab/temporal-shift-module, and Jester's classInd.txt has that order too.
     """
-    path = source.only(r".*labels\.csv", f"{dataset.name.replace('_', '-')}-labels.csv")
+    path = source.only(r".*labels\.csv", next(name for name in dataset.file_names if name.endswith("labels.csv")))
     lines = source.read_csv(path, delimiter=";", quoted=False)
     classes = sorted(name for _, name in each_once(source, path, [(line, fields[0]) for line, fields in lines]))
     rows = []

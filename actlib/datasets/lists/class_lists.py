@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from actlib.datasets.lists.source import JsonList, Source
+from actlib.datasets.same_class import in_words, plain_name
 from actlib.messages import misfit, shown
 
 NUMBER_FIRST = re.compile(r"(?P<number>\d{1,9})[\s,;]+(?P<name>.+)")  # 1 Name
@@ -29,13 +30,14 @@ def read_class_names(source: Source, path: Path) -> list[tuple[int, str]]:
 
 
 def each_once(source: Source, path: Path, lines: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """(line, class) of each class, where it stands first; a doubled one is a problem."""
-    seen: dict[str, int] = {}
+    """(line, class) of each class, where it stands first; a doubled one is a problem, in whatever spelling."""
+    seen: dict[str, tuple[int, str]] = {}
     for line, name in lines:
-        if name in seen:
-            source.problem(path, line, f"class {shown(name)} stands already in line {seen[name]}")
-        seen.setdefault(name, line)
-    return [(line, name) for name, line in seen.items()]
+        before, first = seen.setdefault(plain_name(name), (line, name))
+        if before != line:
+            why = f": {in_words(first, name)}" if first != name else ""
+            source.problem(path, line, f"class {shown(first)} stands already in line {before}{why}")
+    return list(seen.values())
 
 
 def numbered_classes(
@@ -44,16 +46,20 @@ def numbered_classes(
     """{number: class} in the order of the file, by `pattern` (NUMBER_FIRST or NUMBER_LAST), which is what is
     `expected` in words; of the (line, text) in `lines`, by default those of the file."""
     numbers: dict[int, str] = {}
-    names: set[str] = set()
+    names: dict[str, str] = {}
     for line, text in lines or source.read_lines(path):
         match = pattern.fullmatch(text)
         if match is None:
             source.problem(path, line, f"{shown(text)}: expected {expected}")
-        elif int(match["number"]) in numbers or match["name"] in names:
+            continue
+        number, name = int(match["number"]), match["name"]
+        first = names.get(plain_name(name), "")
+        if number in numbers or first == name:
             source.problem(path, line, f"{shown(text)}: this number or class stands twice")
+        elif first:
+            source.problem(path, line, in_words(first, name))
         else:
-            numbers[int(match["number"])] = match["name"]
-            names.add(match["name"])
+            numbers[number] = names[plain_name(name)] = name
     return numbers
 
 
@@ -70,14 +76,16 @@ def json_classes(source: Source, path: Path) -> list[str]:
 
 def class_names(document: JsonList, names: list, where: str) -> list[str]:
     """The classes that a list in JSON names, each once; what is no name and what stands there twice is a problem."""
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     if all(type(name) is int for name in names):  # some call their classes by numbers
         names = list(map(str, names))
     for number, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
             document.problem("", misfit(f"{where}[{number}]", "the name of a class", name))
-        elif name in found:
+        elif (first := found.get(plain_name(name))) is None:
+            found[plain_name(name)] = name
+        elif first == name:
             document.problem(name, f"{where}[{number}]: class {shown(name)} stands there twice")
         else:
-            found[name] = None
-    return list(found)
+            document.problem(name, f"{where}[{number}]: {in_words(first, name)}")
+    return list(found.values())

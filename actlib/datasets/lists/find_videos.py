@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from actlib.datasets.catalog import plain_name
 from actlib.datasets.errors import DataError, VideoError, reading
 from actlib.datasets.lists.source import drop_suffix
+from actlib.datasets.same_class import plain_name
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES
 from actlib.messages import is_utf8, listed
 

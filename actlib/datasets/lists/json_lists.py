@@ -25,6 +25,7 @@ from actlib.datasets.lists.source import (  # fmt: skip
     label_problem,
     with_unique_ids,
 )
+from actlib.datasets.same_class import ClassNames, in_words, spelled_twice
 from actlib.datasets.table import SUBSET_NAMES
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import write_json
@@ -46,6 +47,7 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
     unlabelled.
     """
     files = [path for path in source.files(r".*\.json") if layout(path) == "activitynet"]
+    files = [path for path in files if path.name.lower() in dataset.file_names] or files
     if len(files) != 1:
         names = source.names(files) or source.there()
         raise DataError(f"{source.path}: expected one {dataset.files[0]} with taxonomy and database ({names})")
@@ -61,7 +63,9 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
     if alone and len(alone) < len(nodes):  # in a flat list of classes none has a parent
         raise DataError(f"{files[0]}: taxonomy: no parentName, and no node below it: {listed(alone, quote=True)}")
     classes = list(dict.fromkeys(node["nodeName"] for node in nodes if node["nodeName"] not in parents))
-    known, rows, empty = set(classes), [], []
+    for pair in spelled_twice(classes):
+        document.problem(pair[1], in_words(*pair, "the taxonomy's leaves"))
+    known, rows, empty = ClassNames(classes), [], []
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
         problems, segments = [problem] if problem else [], [] if problem else entry.get("annotations", [])
@@ -76,12 +80,12 @@ def read_activitynet(source: Source, dataset: Dataset) -> Listing:
             label, times = (segment.get("label"), segment.get("segment")) if isinstance(segment, dict) else (None, None)
             if not isinstance(segment, dict) or not isinstance(label, str):
                 problems.append(misfit(f"annotations[{number}]", "a label and a segment", segment))
-            elif label not in known:
+            elif (name := known.find(label)) is None:
                 problems.append(label_problem(label, classes, "the taxonomy's leaves"))
             elif not (isinstance(times, list) and len(times) == 2 and all(map(_is_time, times))):
                 problems.append(f"segment {shown(times)}: expected [start, end] in seconds")
             else:
-                rows.append(ListedVideo(key, label, subset, files[0], 0, key, None, None, *times))
+                rows.append(ListedVideo(key, name, subset, files[0], 0, key, None, None, *times))
         for problem in problems:
             _video_problem(document, key, problem)
     if empty:
@@ -100,7 +104,7 @@ def read_something_v2(source: Source, dataset: Dataset) -> Listing:
     """
     file = source.only(r".*labels\.json", dataset.files[0])
     classes = json_classes(source, file)
-    known, rows = set(classes), []
+    known, rows = ClassNames(classes), []
     for subset, path in source.lists((".json",), expected=dataset).items():
         document = JsonList(source, path)
         for number, entry in enumerate(document.checked(document.data, list, f"{path}: the whole file"), start=1):
@@ -110,8 +114,9 @@ def read_something_v2(source: Source, dataset: Dataset) -> Listing:
                 source.problem(path, None, misfit(f"entry {number}", expected, entry))
                 continue
             label = re.sub(r"[\[\]]", "", template).strip()
-            if label in known or (subset == "testing" and not label):
-                rows.append(ListedVideo(str(key), label, subset, path, number))
+            name = known.find(label)
+            if name or (subset == "testing" and not label):
+                rows.append(ListedVideo(str(key), name or "", subset, path, number))
             else:
                 document.problem(template if label else str(key), label_problem(label, classes, file.name))
     return classes, frame(rows)
@@ -128,7 +133,7 @@ def read_exchange(source: Source, path: Path) -> Listing:
     parts = database.values()
     if database and set(database) <= set(SUBSETS) and all(isinstance(e, dict) and "subset" not in e for e in parts):
         database = {key: entry for part in parts for key, entry in part.items()}
-    known, rows, empty = set(classes), [], 0
+    known, rows, empty = ClassNames(classes), [], 0
     for key, entry in database.items():
         subset, problem = _subset_of(entry)
         label, segment, notes = "", None, {} if problem else entry.get("annotations", {})
@@ -139,7 +144,7 @@ def read_exchange(source: Source, path: Path) -> Listing:
             label = str(label) if type(label) is int else label
             if not isinstance(label, str):
                 problem = misfit("annotations.label", "the name of a class", label)
-            elif label not in known and (label or subset != "testing"):
+            elif (name := known.find(label)) is None and (label or subset != "testing"):
                 problem = label_problem(label, classes, "labels")
             elif "segment" in notes and not _is_segment(segment):
                 problem = f"segment {shown(segment)}: expected [first, last + 1], frame numbers from 1"
@@ -149,7 +154,7 @@ def read_exchange(source: Source, path: Path) -> Listing:
         if segment is not None and segment[0] == segment[1]:  # a video without frames on the writer's disk
             segment, empty = None, empty + 1
         start, end = (None, None) if segment is None else (segment[0] - 1, segment[1] - 1)
-        rows.append(ListedVideo(drop_suffix(key), label, subset, path, 0, start=start, end=end))
+        rows.append(ListedVideo(drop_suffix(key), name or "", subset, path, 0, start=start, end=end))
     if empty:
         source.notes.append(f"{empty:,} videos had no frames when {path.name} was written")
     return classes, frame(rows)

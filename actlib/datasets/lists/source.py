@@ -21,6 +21,7 @@ import pandas as pd
 
 from actlib.datasets.catalog import Dataset
 from actlib.datasets.errors import DataError, reading
+from actlib.datasets.same_class import ClassNames, in_words, spelled_twice
 from actlib.datasets.table import SUBSET_NAMES, VIDEO_SUFFIXES
 from actlib.datasets.vocabulary import SUBSETS
 from actlib.files import parse_json, read_text
@@ -71,6 +72,7 @@ class Source:
     split: int = 1
     class_list: str = ""
     data_root: str = ""
+    first_frame: int | str = "auto"
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _files: list[Path] | None = field(default=None, init=False, repr=False)
@@ -111,11 +113,14 @@ class Source:
         return [path for path in self._files if re.fullmatch(pattern, path.name.lower())]
 
     def only(self, pattern: str, what: str) -> Path:
-        """The one file that matches `pattern`. Raises DataError, naming `what` was expected, for none or several."""
+        """The one file that matches `pattern`; of several the one that is called `what`, as it is published. Raises
+        DataError, naming `what` was expected, for none or several."""
         found = self.files(pattern)
         if not found:
             raise DataError(f"{self.path}: no file {what}; {self.there()}")
-        if len(found) > 1 and found[0].parent == found[1].parent:
+        nearest = [path for path in found if path.parent == found[0].parent]
+        found = [path for path in nearest if path.name.lower() == what.lower()] or nearest
+        if len(found) > 1:
             names = self.names(found)
             raise DataError(f"{self.path}: several files could be {what} ({names}); leave one of them there")
         return found[0]  # the one nearest to the top: folders are searched from there
@@ -123,8 +128,9 @@ class Source:
     def lists(
         self, suffixes: tuple[str, ...], prefer: str = "", *, expected: Dataset | None = None
     ) -> dict[str, Path]:
-        """The list file of each subset, by train, val or test in its name; `prefer` decides between several. Raises
-        DataError where that is not enough, and, with `expected`, where there is none."""
+        """The list file of each subset, by train, val or test in its name; of several that which is called as the lists
+        of `expected` are published, else `prefer` decides. Raises DataError where that is not enough, and, with
+        `expected`, where there is none."""
         found: dict[str, list[Path]] = {}
         for path in self.files(rf".*({'|'.join(map(re.escape, suffixes))})"):
             name = path.stem.lower()
@@ -139,7 +145,8 @@ class Source:
             nearest = [path for path in found[subset] if path.parent == found[subset][0].parent]
             if prefer != "mini":  # the reference codebases keep mini_train.txt beside train.txt
                 nearest = [path for path in nearest if "mini" not in path.stem.lower()] or nearest
-            named = [path for path in nearest if prefer and prefer in path.stem.lower()] or nearest
+            exact = [path for path in nearest if expected is not None and path.name.lower() in expected.file_names]
+            named = exact or [path for path in nearest if prefer and prefer in path.stem.lower()] or nearest
             if len(named) > 1:
                 names = self.names(named)
                 raise DataError(f"{self.path}: several lists for {subset} ({names}); name one file, or move the others")
@@ -247,8 +254,18 @@ def label_problem(label, classes: list[str], where: str = "the class list") -> P
 
 
 def check_labels(source: Source, table: pd.DataFrame, classes: list[str], where: str = "the class list") -> None:
-    """Report every row whose label is neither empty (unlabelled) nor one of `classes`."""
-    wrong = table[~table["label"].isin([*classes, ""])]
+    """Spell every label as `classes` do; report those that are neither empty (unlabelled) nor one of them, and
+    classes that differ in spelling alone."""
+    if doubled := spelled_twice(classes):
+        for one, other in doubled:
+            row = table[table["label"] == other].iloc[0]
+            source.problem(row["file"], int(row["line"]), in_words(one, other, where))
+        return
+    known = ClassNames(classes)
+    others = table[~table["label"].isin([*classes, ""])]
+    renamed = {label: name for label in others["label"].unique() if (name := known.find(label)) is not None}
+    table["label"] = table["label"].replace(renamed) if renamed else table["label"]
+    wrong = others[~others["label"].isin(list(renamed))]
     for file, line, label in zip(*(wrong[name].tolist() for name in ("file", "line", "label"))):
         source.problem(file, line, label_problem(label, classes, where))
 

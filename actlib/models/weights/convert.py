@@ -10,6 +10,7 @@ from actlib.messages import shown
 from actlib.models.registry import VideoModel
 from actlib.models.weights.checkpoint import network_content, save_checkpoint
 from actlib.models.weights.create import create_model
+from actlib.models.weights.published import class_lists, classes_of
 
 # What a clip is where neither the table of published files nor the user says: 3D-ResNets-PyTorch's usual one.
 USUAL = {
@@ -39,8 +40,8 @@ def convert(
     """Write `source` (a published name, an address or any weights file) as a checkpoint to `target`.
 
     spec: the network, where the file is not in the table and its layers fit several; the likeliest otherwise.
-    classes: a file with one name a line, in index order or as `index name`. Without it the names are the published
-    ones, else `class_0000`, ….
+    classes: a file with one name a line, in index order or as `index name`, or a data set's name (`kinetics400`, see
+    `published.class_lists`). Without it the names are the published ones, else `class_0000`, ….
     preprocessing: what differs from the table's, or is not in it (num_frames, mean, …; see `checkpoint`).
     say: gets what was found and assumed, a line each. Returns the network.
 
@@ -54,7 +55,8 @@ def convert(
     say(f"{model.spec}, {model.num_classes} classes")
     say(str(model.load_report))
     if names is None and model.classes is None:
-        say("The names of the classes are not known: they are class_0000, … here; --classes FILE gives them.")
+        say("The names of the classes are not known: they are class_0000, … here; --classes gives them: a file, or "
+            f"{', '.join(class_lists())}.")  # fmt: skip
     names = names or model.classes or unnamed(model.num_classes)
     if len(names) != model.num_classes:
         raise ConvertError(f"{classes or source}: {len(names)} class names for a network of {model.num_classes}")
@@ -74,10 +76,13 @@ def unnamed(count: int) -> list[str]:
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Class names in index order from a text file: one a line, or `index name` on each, counted from 0 or from 1.
+    """Class names in index order: those of a data set (one of `published.class_lists`), or from a text file: one a
+    line, or `index name` on each, counted from 0 or from 1.
 
     Raises ConvertError for a gap, a repeated index or name, an empty file or one that is no text; FileNotFoundError.
     """
+    if str(path) in class_lists() and not Path(path).is_file():
+        return list(classes_of(str(path)))
     try:
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except FileNotFoundError:

@@ -1,9 +1,13 @@
-"""The table of published checkpoints: the reference codebases' (published.yaml) and torchvision's (its enums)."""
+"""The table of published checkpoints: the reference codebases' (published.yaml) and torchvision's (its enums).
+
+`class_names/` holds the classes of the data sets, one a line, in the index order of those codebases' weights.
+published.yaml names the list of a file where its order is established, and on what that rests.
+"""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 _IMAGE_NETWORKS = {f"resnet{depth}": f"tsn_resnet{depth}" for depth in (18, 34, 50, 101, 152)}
 _IMAGE_NETWORKS["googlenet"] = "tsn_inception_v1"
 _HALF = (0.5, 0.5, 0.5)
+_CLASS_NAMES = Path(__file__).with_name("class_names")
 # What torchvision's weights are called: a file ending in its hash, a member of an enum, or a network's name.
 _TORCHVISIONS = re.compile(r"-[0-9a-f]{8}\.pth$|^\w+_Weights\.\w+$|^tv_")
 
@@ -69,7 +74,7 @@ class Published:
     sha256: str = ""  # its first digits, where they are published
     note: str = ""
     image: bool = False  # of an image network: for inflation, or for the networks that see frame by frame
-    classes: tuple[str, ...] = ()  # names in index order, where they are published with the weights
+    classes: tuple[str, ...] = ()  # names in index order, where that is established; empty: nobody knows the order
     enum: str = ""  # torchvision's name, such as R3D_18_Weights.KINETICS400_V1
 
     @property
@@ -86,6 +91,17 @@ def published_table() -> dict[str, Published]:
     names = [name for name in list_models() if name.startswith("tv_")]
     videos = [_video_row(name, each) for name in names for each in tv_weights(name)]
     return _reference_table() | {row.file: row for row in [*videos, *_image_rows()]}
+
+
+def class_lists() -> list[str]:
+    """The data sets whose classes are known here: the names that `classes_of` takes."""
+    return sorted(path.stem for path in _CLASS_NAMES.glob("*.txt"))
+
+
+@cache
+def classes_of(name: str) -> tuple[str, ...]:
+    """The classes of a data set, in the index order of its published weights."""
+    return tuple((_CLASS_NAMES / f"{name}.txt").read_text(encoding="utf-8").splitlines())
 
 
 @lru_cache(maxsize=1)
@@ -164,6 +180,8 @@ def _reference_rows() -> Iterator[Published]:
             colours = {name: tuple(value / scale for value in facts[name]) for name in ("mean", "std")}
             accuracies = tuple(Accuracy(**measured | each) for each in facts.pop("accuracies", ()))
             url = facts.pop("url", "").format(file=facts["file"])
+            if facts.get("classes"):
+                facts["classes"] = classes_of(facts["classes"])
             yield Published(**facts | colours, accuracies=accuracies, url=url)
 
 

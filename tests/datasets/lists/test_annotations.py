@@ -8,6 +8,7 @@ import pytest
 from annotationfiles import DATA, kinetics, something_v2, ucf101_split, write, write_file
 
 from actlib.datasets.catalog import find_dataset
+from actlib.datasets.errors import DataError
 from actlib.datasets.lists.annotations import read_annotations
 from actlib.datasets.lists.json_lists import exchange_json, write_exchange
 from actlib.datasets.lists.segments import seconds_to_frames, segment_frames
@@ -213,6 +214,35 @@ def test_the_reference_codebases_folder_of_jester(tmp_path):
         ["60751", "Zooming_Out_With_Two_Fingers", "testing"], ["4306", "Doing_other_things", "testing"],
     ]  # fmt: skip
     assert listed.notes == ["1 test videos stand in the other lists too and count there"]
+
+
+def test_a_lists_published_name_is_meant_where_others_lie_beside_it(tmp_path):
+    """As in the folder annotation_Jester of Efficient-3DCNNs."""
+    names = (DATA / "jester" / "classInd.txt").read_bytes()
+    write(tmp_path / "j", trainlist_txt="5 2\n", trainlist01_txt="6 3\n", vallist_txt="7 1\n", categories_txt="1 A\n")
+    write_file(tmp_path / "j" / "classInd.txt", names)
+    listed = read_annotations("jester", tmp_path / "j")
+    assert len(listed.classes) == 27 and listed.videos["video_id"].tolist() == ["5", "7"]
+    csv = {"labels": "A\nB\n", "train": "1;A\n", "validation": "2;B\n"}
+    for name, text in csv.items():
+        write_file(tmp_path / "s" / f"jester-v1-{name}.csv", text)
+        write_file(tmp_path / "s" / f"older-{name}.csv", "C\n" if name == "labels" else "3;C\n")
+    assert read_annotations("jester", tmp_path / "s").classes == ["A", "B"]
+    rows = kinetics([("a", "aaaaaaaaaaa", 1)], "train")
+    write(tmp_path / "k", kinetics_400_train_csv=rows, mine_train_csv=rows.replace("a,aaa", "b,aaa"))
+    (tmp_path / "k" / "kinetics_400_train.csv").rename(tmp_path / "k" / "kinetics-400_train.csv")
+    assert read_annotations("kinetics400", tmp_path / "k").classes == ["a"]
+    something_v2(tmp_path / "v2", ["Opening [something]"], train=[("1", "Opening [something]")], validation=[])
+    write_file(tmp_path / "v2" / "my-labels.json", '{"Closing something": "0"}')
+    assert read_annotations("something_v2", tmp_path / "v2").classes == ["Opening something"]
+    data = (DATA / "activitynet" / "activity_net.json").read_bytes()
+    write_file(tmp_path / "a" / "activity_net.v1-3.min.json", data)
+    write_file(tmp_path / "a" / "activity_net.v1-2.min.json", data)
+    assert len(read_annotations("activitynet", tmp_path / "a").videos)
+    write(tmp_path / "two", categories_txt="1 A\n", labels_csv="A\n", trainlist_txt="1 1\n")
+    write_file(tmp_path / "two" / "CATEGORIES.txt", "1 B\n")
+    with pytest.raises(DataError, match=r"several files could be classInd.txt \(CATEGORIES.txt, categories.txt\)"):
+        read_annotations("jester", tmp_path / "two")
 
 
 def test_something_something(tmp_path):
