@@ -163,5 +163,6 @@ def test_files_of_one_name_and_several_data_sets(folder):
     ],
 )  # fmt: skip
 def test_the_layers_tell_which_one_it_is(spec):
-    found = [f"{fit.spec} · {fit.num_classes}" for fit in fits(WeightsFile(Path("file.pyth"), create_on_meta(spec, 7).state_dict()))]
+    file = WeightsFile(Path("file.pyth"), create_on_meta(spec, 7).state_dict())
+    found = [f"{fit.spec} · {fit.num_classes}" for fit in fits(file)]
     assert found == [f"{spec} · 7"]
