@@ -31,6 +31,8 @@ def test_list_models():
         **{"i3d_r": 1, "i3d_r50_nl": 1, "i3d": 1, "s3d": 1, "i3d_resnet": 5, "s3d_resnet": 5},
         **{f"{kind}_resnet": 5 for kind in ("tsn", "tam", "tsm")},
         **{f"{kind}_inception_v": 1 for kind in ("tsn", "tam", "tsm")},
+        **{"x3d_xs": 1, "x3d_s": 1, "x3d_m": 1, "x3d_l": 1, "slow_r": 1, "c2d_r": 1, "i3d_r50_8x": 1},
+        **{"slowfast_r": 2, "slowfast_r101_16x": 1, "csn_r": 1, "r2plus1d_r": 1},
     }
     assert {name for name in names if name.startswith("tv_")} == {f"tv_{name}" for name in NAMES}
     assert {name for name in names if library_of(name) == "transformers"} == set(HF_NAMES.values())

@@ -82,6 +82,8 @@ def _behind(name: str, args: tuple, field: _Field) -> _Field:
     if name in WINDOW_POOLS and over_time:
         padding = args[3] if len(args) > 3 else (0,)
         return field.behind(args[1][0], args[2][0], padding[0])
+    if name == "index_select" and over_time and args[1] == 2:
+        raise ValueError("index_select picks frames at uneven steps: such a network has no receptive field by layer")
     if name in _ATTENTION or name.startswith("scaled_dot_product") or (name in REDUCTIONS and over_time):
         raise ValueError(f"{name} sees all frames at once: such a network has no receptive field by layer")
     return field
@@ -93,7 +95,7 @@ def receptive_fields(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataF
 
     `frames`: how many input frames. `step`: input frames from one position to the next. `first`, `last`: of position 0,
     counted from the clip's first frame; those below 0 are padding. `model` needs `forward_features` and stays as it is.
-    Raises ValueError for a network whose frames meet otherwise, by attention or means over time.
+    Raises ValueError for a network whose frames meet otherwise, by attention or means over time, and for two pathways.
     """
     shadow, clip = without_storage(model, 1, *input_shape)
     rows: dict[str, _Field] = {}
@@ -118,9 +120,12 @@ def receptive_fields(model: nn.Module, input_shape: tuple[int, ...]) -> pd.DataF
 
 def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The children of a network that may widen what it sees, with their names, and below the same name their own
-    children: some are never called as a whole. What comes out last is the part's output."""
+    children: some are never called as a whole. What comes out last is the part's output. The members of a list are
+    parts of their own."""
     for name, child in model.named_children():
-        if not isinstance(child, _BatchNorm | nn.ReLU):
+        if isinstance(child, nn.ModuleList):
+            yield from ((f"{name}.{number}", each) for number, each in child.named_children())
+        elif not isinstance(child, _BatchNorm | nn.ReLU):
             yield name, child
             yield from ((name, each) for each in child.children())
 

@@ -26,7 +26,7 @@ from actlib.models.weights.hub import read_pretrained
 from actlib.models.weights.identify import fits, head_size
 from actlib.models.weights.inflate import is_image_network
 from actlib.models.weights.load import load_weights
-from actlib.models.weights.published import Published, find_published, near_names
+from actlib.models.weights.published import Published, find_published, near_names, published_as
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,8 @@ def _told_by_table_or_layers(
     if row and not row.image:
         found = fits(file, names=[row.spec.split()[0]])
         spec, num_classes = (found[0].spec, found[0].num_classes) if found else (row.spec, row.num_classes)
+        if num_classes != row.num_classes and (other := published_as(file.path.name, num_classes)):
+            row, preprocessing = other, other.preprocessing  # published under the same name, of another data set
         classes = list(row.classes) if row.classes and num_classes == row.num_classes else None
         return _Told(*parse_spec(spec), num_classes, preprocessing, classes)
     if name is not None and is_image_network(file.state) and not fits(file, names=[name]):

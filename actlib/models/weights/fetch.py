@@ -57,7 +57,9 @@ def fetch_weights(name: str | Path) -> Path:
         file = re.split(r"[?#]", str(name))[0].rsplit("/", 1)[1]
         if file in ("", ".", "..") or re.fullmatch(r"https?://[^/]*", str(name)):
             raise WeightsError(f"{name}: the address of a server, not of a file")
-        row = find_published(file)
+        row = find_published(str(name))
+        if row and row.url == name:
+            file = row.file  # two files of one name, in two folders there, are two here too
         digest = re.search(r"-([0-9a-f]{8,64})\.", file)  # torch's way to name a file by its checksum
         sha256 = row.sha256 if row and row.url == name else digest[1] if digest else ""
         target = weights_folder() / file

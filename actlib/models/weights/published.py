@@ -111,13 +111,22 @@ def _reference_table() -> dict[str, Published]:
 
 
 def find_published(name: str | Path) -> Published | None:
-    """The row of a file, by its own name wherever it lies; of torchvision's weights by the name in their enum
-    (`R3D_18_Weights.KINETICS400_V1`) or the model's (`tv_r3d_18`: its default) too. None if there is none."""
+    """The row of a file, by its address, or by its own name wherever it lies; of torchvision's weights by the name in
+    their enum (`R3D_18_Weights.KINETICS400_V1`) or the model's (`tv_r3d_18`: its default) too. None if there is
+    none."""
     file, wanted = Path(name).name, str(name)
     table = published_table() if _TORCHVISIONS.search(file) else _reference_table()
+    if "://" in wanted and (row := next((row for row in table.values() if row.url == wanted), None)):
+        return row
     if row := table.get(file):
         return row
     return next((row for row in table.values() if row.enum and wanted in (row.enum, row.spec)), None)
+
+
+def published_as(file: str, num_classes: int) -> Published | None:
+    """The row of a file that lies under `file` at its address, whatever its folder there, by its number of classes."""
+    rows = _reference_table().values()
+    return next((row for row in rows if row.url.endswith(f"/{file}") and row.num_classes == num_classes), None)
 
 
 def near_names(name: str | Path) -> list[str]:

@@ -77,7 +77,7 @@ def test_every_row_can_be_built_and_read():
         options = parse_spec(row.spec)[1]
         if "num_frames" in options:
             assert options["num_frames"] == row.num_frames
-        assert row.num_classes > 10 and row.num_frames >= 8 and 1 <= row.frame_stride <= 40
+        assert row.num_classes > 10 and row.num_frames >= 4 and 1 <= row.frame_stride <= 40
         assert row.crop_size <= row.short_side
         assert all(0 < value < 1 for value in (*row.mean, *row.std)) and row.channel_order in ("rgb", "bgr")
         assert row.page.startswith("https://") and (not row.url or row.url.startswith("https://"))
