@@ -20,6 +20,7 @@ MAY_KNOW = {
     "analysis": {"models", "datasets", "compute"},
     "runs": {"params"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
+    "ledger": {"analysis", "datasets", "models", "params", "runs"},
     "batch_progress": set(),
     "downloads": set(),
     "files": set(),
@@ -32,7 +33,7 @@ MAY_KNOW = {
     "run_progress": set(),
     "training_command": {"analysis", "compute", "loops", "params", "runs"},
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "training_command", "weights_commands", "analysis"},  # the report after a batch
+    "__main__": {"params", "runs", "ledger", "training_command", "weights_commands", "analysis"},  # its batch_report
     "__init__": {"models"},
 }
 EVERYBODY = {
