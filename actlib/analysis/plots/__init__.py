@@ -15,6 +15,7 @@ _MODULES = {
         "COSTS", "cost_panels", "macs_against_published", "model_bars", "published_accuracy", "speed_bars", "tradeoff",
     ),
     "datasets": ("class_counts", "storage_bars"),
+    "ledger": ("published_and_reproduced",),
     "predictions": ("best_bars", "fall_bars", "marked_strip", "score_curves"),
     "temporal": ("kernel_films", "order_panels", "receptive_fields", "tuning_curves"),
     "training": ("curves_of_runs", "learning_rates", "training_curves", "validation_curves"),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +32,6 @@ class Accuracy:
     top1: float
     protocol: str
     top5: float | None = None
-    evaluation: dict = field(default_factory=dict)
-    rests_on: str = ""
 
 
 @dataclass(frozen=True)
