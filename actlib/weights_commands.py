@@ -100,6 +100,7 @@ def _described(row: Published) -> str:
             f"  published: top-1 {each.top1:g}"
             + (f", top-5 {each.top5:g}" if each.top5 else "")
             + f" ({each.protocol})"
+            + (f"\n    rests on: {each.rests_on}" if each.rests_on else "")
             for each in row.accuracies
         ),
         f"  from {row.url or row.page}" + (f"; {row.note}" if row.note else ""),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +27,18 @@ _TORCHVISIONS = re.compile(r"-[0-9a-f]{8}\.pth$|^\w+_Weights\.\w+$|^tv_")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A published figure, in percent, and how it was measured."""
+    """A published figure, in percent, and how it was measured.
+
+    `evaluation`: the parameters of notebook 04 that measure it again. Clip length, stride and sizes stand in it only
+    where they are not the row's; others that it leaves out have notebook 04's defaults. Empty where nobody knows how
+    the figure was measured, and for images.
+    """
 
     top1: float
-    protocol: str
+    protocol: str  # that in words, and behind a semicolon what the reference does otherwise
     top5: float | None = None
+    evaluation: dict = field(default_factory=dict)
+    rests_on: str = ""  # what tells the protocol
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,10 @@ def _reference_rows() -> Iterator[Published]:
     for group in yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")):
         for file in group.pop("files"):
             facts = group | file
-            scale, protocol = facts.pop("scale", 1), facts.pop("protocol", "")
+            scale = facts.pop("scale", 1)
+            measured = {name: facts.pop(name) for name in ("protocol", "evaluation", "rests_on") if name in facts}
             colours = {name: tuple(value / scale for value in facts[name]) for name in ("mean", "std")}
-            accuracies = tuple(Accuracy(**{"protocol": protocol} | each) for each in facts.pop("accuracies", ()))
+            accuracies = tuple(Accuracy(**measured | each) for each in facts.pop("accuracies", ()))
             url = facts.pop("url", "").format(file=facts["file"])
             yield Published(**facts | colours, accuracies=accuracies, url=url)
 
@@ -164,17 +172,25 @@ def _video_row(spec: str, weights: "WeightsEnum") -> Published:
     … parameters `frame_rate=15`, `clips_per_video=5`, and `clip_len=16`."""
     transforms, figures = weights.transforms(), weights.meta["_metrics"]["Kinetics-400"]
     measured = dict(re.findall(r"(\w+)=([\d.]+)", weights.meta["_docs"]))
-    count, crop_size = int(measured["clips_per_video"]), transforms.crop_size[0]
-    protocol = f"{'clip: 1 clip' if count == 1 else f'video: {count} clips'} × centre crop @ {crop_size}"
+    num_frames, frame_stride = int(measured["clip_len"]), round(30 / float(measured["frame_rate"]))
+    count = int(measured["clips_per_video"])
+    clips = f"{count} clips" if count > 1 else "first clip"  # its sampler spreads starts from the first frame on
+    accuracy = Accuracy(
+        figures["acc@1"],
+        f"{clips} × centre crop @ {transforms.crop_size[0]}, {num_frames} frames, stride {frame_stride}",
+        figures["acc@5"],
+        evaluation={"protocol": "views", "num_clips": count} if count > 1 else {"protocol": "begin"},
+        rests_on="torchvision's entry; where the clips lie, its training script",
+    )
     resize = " × ".join(map(str, transforms.resize_size))
     return Published(
         spec=spec,
         dataset="Kinetics-400",
-        num_frames=int(measured["clip_len"]),
-        frame_stride=round(30 / float(measured["frame_rate"])),
+        num_frames=num_frames,
+        frame_stride=frame_stride,
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
-        accuracies=(Accuracy(figures["acc@1"], protocol, figures["acc@5"]),),
+        accuracies=(accuracy,),
         page="https://pytorch.org/vision/stable/models.html#video-classification",
         note=f"torchvision resizes to {resize}; the stride is at 30 frames a second",
         **_facts(weights),
@@ -186,6 +202,7 @@ def _image_rows() -> list[Published]:
     from torchvision import models
 
     rows = []
+    told = {"protocol": "images: centre crop @ 224", "rests_on": "torchvision's entry"}
     for name, ours in _IMAGE_NETWORKS.items():
         weights = models.get_model_weights(name).IMAGENET1K_V1
         transforms, figures = weights.transforms(), weights.meta["_metrics"]["ImageNet-1K"]
@@ -198,7 +215,7 @@ def _image_rows() -> list[Published]:
                 frame_stride=8,
                 mean=_HALF if half else tuple(transforms.mean),
                 std=_HALF if half else tuple(transforms.std),
-                accuracies=(Accuracy(figures["acc@1"], "images: centre crop @ 224", figures["acc@5"]),),
+                accuracies=(Accuracy(top1=figures["acc@1"], top5=figures["acc@5"], **told),),
                 page="https://pytorch.org/vision/stable/models.html#classification",
                 note="of an image network; name the video network to be started from it",
                 image=True,

@@ -163,7 +163,9 @@ def test_inspect(folder, tmp_path, capsys):
     assert "layers do not show: conv1_t_stride, max_pool" in printed
     assert main(["weights", "inspect", "resnext-101-kinetics.pth"]) == 2
     out, err = capsys.readouterr()
-    assert "resnext101, Kinetics-400 (400 classes)" in out and "top-1 65.1, top-5 85.7 (video: " in out
+    assert "resnext101, Kinetics-400 (400 classes)" in out
+    assert "top-1 65.1, top-5 85.7 (all non-overlapping clips × centre crop @ 112, 16 frames)" in out
+    assert "rests on: the paper and --test of main.py" in out
     assert "by hand: download it from https://drive.google.com" in err
     torch.save({"a.weight": torch.zeros(2, 2, 3, 3, 3)}, tmp_path / "b.pth")
     assert main(["weights", "inspect", str(tmp_path / "b.pth")]) == 1
