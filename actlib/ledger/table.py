@@ -15,9 +15,9 @@ COLUMNS = (
 )  # fmt: skip
 # What is shown of it, with the heads.
 SHOWN = {
-    "network": "network", "file": "weights", "clip": "clip", "gmacs": "GMACs", "top1": "published top-1, %",
-    "protocol": "protocol", "ours_top1": "ours, %", "difference": "difference", "videos": "videos", "state": "state",
-    "date": "date",
+    "dataset": "data set", "network": "network", "file": "weights", "clip": "clip", "gmacs": "GMACs",
+    "top1": "published top-1, %", "ours_top1": "ours, %", "difference": "difference", "videos": "videos",
+    "state": "state", "date": "date", "protocol": "protocol",
 }  # fmt: skip
 _ONE_VIEW = ("clip", "begin")
 

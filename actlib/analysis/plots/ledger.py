@@ -28,12 +28,13 @@ def published_and_reproduced(rows: pd.DataFrame, *, most_labels: int = 48, ax: A
     ours = known[known["state"] == "measured"]
     for row in ours.itertuples():
         ax.plot([row.gmacs, row.gmacs], [row.top1, row.ours_top1], color=OURS, linewidth=0.8, zorder=1)
-    for views, (shape, _) in SHAPES.items():
+    shapes = SHAPES if known["views"].nunique() > 1 else {known["views"].iloc[0]: SHAPES[True]}
+    for views, (shape, _) in shapes.items():
         for points, column, colour in ((known, "top1", "white"), (ours, "ours_top1", OURS)):
             of = points[points["views"] == views]
             edge = PUBLISHED if colour == "white" else OURS
             ax.scatter(of["gmacs"], of[column], s=36, marker=shape, facecolors=colour, edgecolors=edge, zorder=3)
-    _legend(ax, known, len(ours))
+    _legend(ax, len(known), len(ours), shapes)
     heights = pd.concat([known["top1"], ours["ours_top1"]])
     span = max(heights.max() - heights.min(), 5)
     log_axis(ax, known["gmacs"], right=2.6)  # labels stand to the right of their points
@@ -49,13 +50,12 @@ def published_and_reproduced(rows: pd.DataFrame, *, most_labels: int = 48, ax: A
     return ax
 
 
-def _legend(ax: Axes, known: pd.DataFrame, measured: int) -> None:
+def _legend(ax: Axes, published: int, measured: int, shapes: dict) -> None:
     words = f"reproduced here: {measured}" if measured else "reproduced here (filled): none yet"
-    ax.scatter([], [], s=36, facecolors="white", edgecolors=PUBLISHED, label=f"published: {len(known)}")
+    ax.scatter([], [], s=36, facecolors="white", edgecolors=PUBLISHED, label=f"published: {published}")
     ax.scatter([], [], s=36, color=OURS, label=words)
-    for views, (shape, label) in SHAPES.items():
-        if known["views"].nunique() > 1:
-            ax.scatter([], [], s=36, marker=shape, facecolors="none", edgecolors="black", label=label)
+    for shape, label in shapes.values() if len(shapes) > 1 else ():
+        ax.scatter([], [], s=36, marker=shape, facecolors="none", edgecolors="black", label=label)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, frameon=False, fontsize=9)
 
 
