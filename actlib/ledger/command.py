@@ -41,20 +41,18 @@ def _run(options: argparse.Namespace) -> int:
 
     root, more = project_root(), _settings(options.set)
     figures, entries = _bring_up_to_date(options)  # so that a ledger that cannot be read or written is found now
-    measured = {each.key for each in entries if each.state == "measured" and not options.force}
     chosen = _chosen(options.names, figures, lambda each: (each.row.file, each.row.dataset, each.row.spec))
-    wanted = [each for each in chosen if not each.why_not and each.key not in measured]
-    wanted, failed = _with_weights(wanted, options.fetch)
-    todo = [
-        each for each in wanted if options.force or not reproduce.is_measured(each, options.run_dir, root)
-    ]
-    print(f"{len(chosen):,} figures: {len(wanted):,} can be measured with what is here, {len(todo):,} are to be run")
+    wanted = [each for each in chosen if not each.why_not and (each.weights or options.fetch)]
+    measured = {each.key for each in entries if each.state == "measured"}
+    measured |= {each.key for each in wanted if reproduce.is_measured(each, options.run_dir, root)}
+    new = [each for each in wanted if options.force or each.key not in measured]
+    print(f"{len(chosen):,} figures: {len(wanted):,} can be measured with what is here, {len(new):,} are to be run")
+    new, failed = _with_weights(new)
     outcomes = []
     try:
-        if todo:
-            outcomes = reproduce.measure(
-                todo, options.run_dir, root, more=more, workers=options.workers, force=options.force
-            )
+        if new:
+            how = {"more": more, "workers": options.workers, "force": options.force}
+            outcomes = reproduce.measure(new, options.run_dir, root, **how)
     finally:  # what has run has run, also where the others were interrupted
         entries = _bring_up_to_date(options, failed)[1]
         keys = {each.key for each in wanted}
@@ -79,20 +77,18 @@ def _bring_up_to_date(options: argparse.Namespace, failed: dict | None = None) -
     return figures, change_book(path, lambda before: make_entries(figures, before, found, gmacs))
 
 
-def _with_weights(figures: list, fetch: bool) -> tuple[list, dict[tuple, str]]:
-    """The figures whose weights are here, or came now; by key why those of others did not."""
+def _with_weights(figures: list) -> tuple[list, dict[tuple, str]]:
+    """The figures, with weights that were not here fetched; by key why those of others did not come."""
     from actlib.models import WeightsError
     from actlib.models.weights.fetch import fetch_weights
 
     ready, failed = [], {}
     for each in figures:
-        if not each.weights and fetch:
-            try:
-                each = replace(each, weights=str(fetch_weights(each.row.file)))
-            except WeightsError as error:
-                print(error, file=sys.stderr)
-                failed[each.key] = f"failed: {cut(str(error), 150)}"
-        ready += [each] if each.weights else []
+        try:
+            ready.append(each if each.weights else replace(each, weights=str(fetch_weights(each.row.file))))
+        except WeightsError as error:
+            print(error, file=sys.stderr)
+            failed[each.key] = f"failed: {cut(str(error), 150)}"
     return ready, failed
 
 

@@ -6,15 +6,18 @@ import pandas as pd
 
 from actlib.progress import is_interactive
 
-_STYLE = "<style>.actlib-filtered :is(td, th) {text-align: left; vertical-align: top; padding: 2px 8px}</style>"
+# A long name is broken anywhere, so that all columns have room; !important: JupyterLab's own style of tables.
+_STYLE = """<style>.actlib-filtered :is(td, th) {text-align: left !important; vertical-align: top !important;
+  padding: 2px 8px !important; min-width: 4.5em; white-space: normal !important}
+  .actlib-filtered td {overflow-wrap: anywhere}</style>"""
 
 
 class FilteredTable:
     """A table with a choice of values for some of its columns; the rows that fit all of them follow at once.
 
-    `table` holds texts alone. `chosen`: the columns to choose by, each with the value at first, "" for all. Headless,
-    the rows of that first choice are shown as they are. `rows`: those that are shown. Can be tested without a browser:
-    setting the value of one of the `choices` does what a person does.
+    `table` holds texts alone. `chosen`: the columns to choose by, each with the value at first, "" for all; a column
+    with a value is not shown. Headless, the rows of that first choice are shown as they are. `rows`: those that are
+    shown. Can be tested without a browser: setting the value of one of the `choices` does what a person does.
     """
 
     def __init__(self, table: pd.DataFrame, chosen: dict[str, str], interactive: bool | None = None):
@@ -38,7 +41,8 @@ class FilteredTable:
         fits = pd.Series(True, index=self.table.index)
         for name, choice in self.choices.items():
             fits &= (self.table[name] == choice.value) | (choice.value == "")
-        self.rows = self.table[fits]
+        alike = [name for name, choice in self.choices.items() if choice.value]
+        self.rows = self.table[fits].drop(columns=alike)
         with pd.option_context("display.max_colwidth", None):
             page = self.rows.to_html(index=False, border=0)
         self.html.value = f'{_STYLE}<div class="actlib-filtered">{page}</div>'
