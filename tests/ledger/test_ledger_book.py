@@ -14,7 +14,7 @@ from actlib.params import ParamsError
 ROW = "figures:\n- {file: a.pth, network: x, clip: y, data: z"
 OURS = {
     "top1": 89.1, "top5": 99.0, "difference": -0.13, "videos": "14,700 of 14,787", "state": "measured",
-    "protocol": "centre clip × centre crop @ 112", "date": "2026-11-28", "table": "t/table.csv", "run": "outputs/ledger/x",
+    "protocol": "centre clip × centre crop @ 112", "date": "2026-11-28", "table": "table.csv", "run": "outputs/x",
     "versions": "torch 2",
 }  # fmt: skip
 
