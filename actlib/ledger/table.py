@@ -49,12 +49,12 @@ def _row(entry: Entry) -> tuple:
 
 
 def rows_on(ledger: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """The rows of one data set, whatever its name's case. Raises ValueError that lists those there are."""
+    """The rows of one data set, whatever its name's case. Raises ParamsError that lists those there are."""
     chosen = ledger[ledger["dataset"].str.casefold() == dataset.casefold()].reset_index(drop=True)
     if chosen.empty:
         there = ledger["dataset"].drop_duplicates().tolist()
         hint = did_you_mean(dataset, there) or f"; there are {', '.join(there) or 'none'}"
-        raise ValueError(f"ledger_dataset: {dataset!r}: no published figure of it in the ledger{hint}")
+        raise ParamsError(f"ledger_dataset: {dataset!r}: no published figure of it in the ledger{hint}")
     return chosen
 
 
