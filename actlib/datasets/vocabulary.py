@@ -19,6 +19,7 @@ STORAGES = ("original", "short_gop", "frames", "lmdb", "flow")
 # Frames of a clip.
 SAMPLINGS = ("random", "center", "begin", "dense", "segments", "segments_regular")
 LOOPS = ("taken", "span")
+PARTIAL_WINDOWS = ("keep", "drop")
 # Pixels of a clip.
 CROPS = (
     "random_resized", "random", "center",

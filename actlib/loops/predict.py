@@ -115,8 +115,8 @@ class OpenNetwork:
     @cached_property
     def protocol(self) -> Protocol:
         p = self.p
-        sizes = {"short_side": p.short_side, "crop_size": p.crop_size, "loop": p.loop, "step": p.window_step}
-        return Protocol("video", p.num_frames, p.frame_stride, **sizes)
+        how = {"short_side": p.short_side, "crop_size": p.crop_size, "loop": p.loop, "step": p.window_step}
+        return Protocol("video", p.num_frames, p.frame_stride, **how, partial_windows=p.partial_windows)
 
     @cached_property
     def _folded(self) -> Folded:

@@ -125,7 +125,8 @@ def evaluation_protocols(p: VideoAccuracyParams, info: DatasetInfo) -> dict[str,
     views = {"num_clips": p.num_clips, "num_crops": p.num_crops, "crop_position": p.crop_position}
     protocols = {"clip": Protocol("clip", **size)}
     if p.protocol != "clip" or p.num_crops > 1 or p.crop_position != "center":
-        protocols["video"] = Protocol(p.protocol, **size, **views, average=p.average, step=p.window_step)
+        windows = {"step": p.window_step, "partial_windows": p.partial_windows}
+        protocols["video"] = Protocol(p.protocol, **size, **views, **windows, average=p.average)
     last = protocols.get("video", protocols["clip"])
     return protocols | {order: replace(last, order=order) for order in p.order_check}
 

@@ -20,7 +20,7 @@ from actlib.params.base import (
     check_model,
     is_checkpoint,
 )
-from actlib.params.training import Backend, Loop
+from actlib.params.training import PARTIAL_WINDOWS_HELP, Backend, Loop
 
 ClassList = Annotated[str, Field(json_schema_extra={"input_path": True, "words": ["sorted"]})]
 Networks = Annotated[list[str], Field(json_schema_extra={"input_path": True})]
@@ -52,6 +52,7 @@ class VideoAccuracyParams(DevicesParams):
     num_crops: Literal[*vocabulary.NUM_CROPS] = Group.views(1, "crops of a clip: {}")
     crop_position: Literal[*vocabulary.POSITIONS] = Group.views("center", "where a single crop lies: {}")
     window_step: int = Group.views(0, "protocol video: frames from one clip to the next; 0: a clip's length", ge=0)
+    partial_windows: Literal[*vocabulary.PARTIAL_WINDOWS] = Group.views("keep", PARTIAL_WINDOWS_HELP)
     average: Literal[*vocabulary.AVERAGES] = Group.views("softmax", "what is averaged over the views: {}")
     order_check: list[Literal[*vocabulary.ORDERS[1:]]] = Group.views(
         [], "also with the frames of every clip reversed, shuffled, frozen (one repeated)"
@@ -73,6 +74,11 @@ class VideoAccuracyParams(DevicesParams):
                 f"protocol {self.protocol} has its own; take even, views, …",
             ),
             ("window_step", self.window_step and self.protocol != "video", "belongs to protocol: video"),
+            (
+                "partial_windows",
+                self.partial_windows == "drop" and self.protocol != "video",
+                "belongs to protocol: video",
+            ),
             ("crop_position", self.crop_position != "center" and self.num_crops != 1, "belongs to num_crops: 1"),
         )
 

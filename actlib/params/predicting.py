@@ -1,11 +1,12 @@
 """Parameters of 08_predict."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from actlib.datasets import vocabulary
 from actlib.params.base import DeviceParams, Group, InputPath, Positive
-from actlib.params.training import Backend, Loop
+from actlib.params.training import PARTIAL_WINDOWS_HELP, Backend, Loop
 
 Videos = Annotated[list[str], Field(json_schema_extra={"input_path": True, "each": True}, min_length=1)]
 Weights = Annotated[list[str], Field(json_schema_extra={"input_path": True, "each": True, "weights": True})]
@@ -33,6 +34,7 @@ class PredictParams(DeviceParams):
     short_side: int = Group.clip(0, "pixels of the short side before the crop; 0: the checkpoint's", ge=0)
     crop_size: int = Group.clip(0, "pixels, height and width of a window; 0: the checkpoint's", ge=0)
     loop: Loop = Group.clip("taken", "short videos repeat their frames after the stride (taken) or before it (span)")
+    partial_windows: Literal[*vocabulary.PARTIAL_WINDOWS] = Group.clip("keep", PARTIAL_WINDOWS_HELP)
 
     draw: int = Group.shown(2, "videos written with the answer drawn in, the first ones", ge=0)
     features: bool = Group.shown(False, "write what the last layer gets, a vector a window, to features.npz")

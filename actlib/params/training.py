@@ -26,6 +26,7 @@ from actlib.params.same_run import differences, refusal
 CHANNEL_ORDERS = ("rgb", "bgr")
 Sampling = Literal[*vocabulary.SAMPLINGS]
 Loop = Literal[*vocabulary.LOOPS]
+PARTIAL_WINDOWS_HELP = "a last window of which the video has less than half: keep, as the references do, or drop"
 Backend = Literal[*vocabulary.VIDEO_BACKENDS]
 Means = Annotated[list[float], Field(min_length=1, max_length=3)]
 Stds = Annotated[list[Above0], Field(min_length=1, max_length=3)]

@@ -308,6 +308,8 @@ def test_protocols_come_from_the_parameters():
     strided = asked(protocol="video", window_step=8, loop="span", average="logits")
     assert strided["clip"] == f"{clip}, short videos looped before the stride"
     assert strided["video"].startswith("all clips in steps of 8 frames") and "logits averaged" in strided["video"]
+    dropped = asked(protocol="video", partial_windows="drop")
+    assert dropped["video"].endswith("8 frames, stride 2, last window left out if mostly repeated")
     orders = asked(protocol="begin", order_check=["shuffled", "reversed"])
     assert list(orders) == ["clip", "video", "shuffled", "reversed"]
     assert orders["reversed"] == orders["video"] + ", frames reversed"

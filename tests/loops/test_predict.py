@@ -40,10 +40,11 @@ def opened(videos, networks, **values):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_the_mean_of_the_windows_is_notebook_04s_score(motion_table, checkpoint, tmp_path, num_workers):
     values = {"checkpoint": str(checkpoint), "table": str(motion_table), "run_dir": str(tmp_path), "batch_size": 5}
-    for step in (0, 3):
-        job = prepare(VideoAccuracyParams.build(values | PLAIN | {"window_step": step}, "test"))
+    for step, partial_windows in ((0, "keep"), (3, "keep"), (6, "drop")):
+        windows = {"window_step": step, "partial_windows": partial_windows}
+        job = prepare(VideoAccuracyParams.build(values | PLAIN | windows, "test"))
         scores = evaluate(job)["video"]
-        ours = opened(scores.paths, [checkpoint.parents[1]], batch_size=5, window_step=step, num_workers=num_workers)
+        ours = opened(scores.paths, [checkpoint.parents[1]], batch_size=5, **windows, num_workers=num_workers)
         answers = ours.score()
         assert [each.path for each in answers] == scores.paths
         assert [len(each.scores) for each in answers] == scores.views.tolist()

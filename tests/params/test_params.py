@@ -57,6 +57,11 @@ def test_all_errors_come_at_once_with_the_nearest_name():
         (DataPrepParams, {"source": "csv"}, "csv: '': source csv needs the file"),
         (VideoAccuracyParams, {"num_clips": 10}, "num_clips: 10: protocol video has its own"),
         (VideoAccuracyParams, {"protocol": "views", "num_crops": 4}, "num_crops: 4"),
+        (
+            VideoAccuracyParams,
+            {"protocol": "clip", "partial_windows": "drop"},
+            "partial_windows: 'drop': belongs to protocol: video",
+        ),
         (CompareParams, {"runs": []}, "runs"),
     ],
 )

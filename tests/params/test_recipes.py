@@ -142,7 +142,17 @@ def test_values_are_the_references(recipes, name):
     [
         ("hara_windows", "video", "all non-overlapping clips × centre crop @ 112, 16 frames"),
         ("hara_strided", "video", "all clips in steps of 8 frames × centre crop @ 112, 16 frames"),
-        ("efficient_downsample", "video", "all non-overlapping clips × centre crop @ 112, 16 frames, stride 2"),
+        (
+            "efficient_downsample",
+            "video",
+            "all non-overlapping clips × centre crop @ 112, 16 frames, stride 2, short videos looped before the "
+            "stride, last window left out if mostly repeated",
+        ),
+        (
+            "efficient_validation",
+            "clip",
+            "centre clip × centre crop @ 112, 16 frames, stride 2, short videos looped before the stride",
+        ),
         ("resnet3d_clip", "clip", "centre clip × centre crop @ 256, 32 frames, logits averaged"),
         ("resnet3d_10x3", "views", "10 clips × 3 crops @ 256, 32 frames, logits averaged"),
         ("resnet3d_nl_10x3", "views", "10 clips × 3 crops @ 256, 32 frames, logits averaged"),
@@ -156,7 +166,7 @@ def test_protocols_are_the_references(recipes, name, protocol, words):
 
     p = recipes[f"video_accuracy/{name}"]
     views = {each: getattr(p, each) for each in ("num_clips", "num_crops", "loop", "crop_position", "average")}
-    views |= {"step": p.window_step}
+    views |= {"step": p.window_step, "partial_windows": p.partial_windows}
     made = Protocol(p.protocol, p.num_frames, p.frame_stride or 1, p.short_side, p.crop_size, **views)
     assert p.protocol == protocol and str(made).startswith(words)
 

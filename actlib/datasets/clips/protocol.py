@@ -5,7 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from actlib.datasets.clips import crops, sampling
-from actlib.datasets.vocabulary import AVERAGES, LOOPS, NUM_CROPS, ONE_CLIP, ORDERS, POSITIONS, PROTOCOLS
+from actlib.datasets.vocabulary import (
+    AVERAGES,
+    LOOPS,
+    NUM_CROPS,
+    ONE_CLIP,
+    ORDERS,
+    PARTIAL_WINDOWS,
+    POSITIONS,
+    PROTOCOLS,
+)
 
 # What one clip is called, and several.
 CLIP_WORDS = {
@@ -28,7 +37,8 @@ class Protocol:
     - `clip`: the centre clip. With one crop and averaged over videos this is the clip accuracy.
     - `begin`: the first clip.
     - `video`: every window of T · stride frames from the first on, without overlap, or every `step` frames
-      (3D-ResNets-PyTorch; with stride and loop `span` Efficient-3DCNNs).
+      (3D-ResNets-PyTorch, Efficient-3DCNNs). They keep a last window that the video has but the beginning of;
+      `partial_windows` `drop` leaves it out if that is less than half.
     - `even`: at most `num_clips` of such windows, their step such that they reach the end (3D-ResNets-PyTorch's
       validation).
     - `views`: `num_clips` clips, their centres evenly spread (pytorch-resnet3d: 10 × 3 crops; it draws the three
@@ -51,6 +61,7 @@ class Protocol:
     num_crops: int = 1
     step: int = 0
     loop: str = "taken"
+    partial_windows: str = "keep"
     crop_position: str = "center"
     average: str = "softmax"
     order: str = "forward"
@@ -60,6 +71,7 @@ class Protocol:
             ("protocol", self.kind, PROTOCOLS),
             ("num_crops", self.num_crops, NUM_CROPS),
             ("loop", self.loop, LOOPS),
+            ("partial_windows", self.partial_windows, PARTIAL_WINDOWS),
             ("crop_position", self.crop_position, POSITIONS),
             ("average", self.average, AVERAGES),
             ("order", self.order, ORDERS),
@@ -75,6 +87,8 @@ class Protocol:
             raise ValueError(f"crop_size {self.crop_size} is larger than short_side {self.short_side}; raise that one")
         if self.step < 0 or (self.step and self.kind != "video"):
             raise ValueError(f"step {self.step} belongs to protocol video, from 1 on; here it is {self.kind}")
+        if self.partial_windows == "drop" and self.kind != "video":
+            raise ValueError(f"partial_windows drop belongs to protocol video; here it is {self.kind}")
         if self.crop_position != "center" and self.num_crops != 1:
             raise ValueError(f"crop_position {self.crop_position} belongs to num_crops 1, not {self.num_crops}")
 
@@ -97,7 +111,7 @@ class Protocol:
         if self.kind == "begin":
             return sampling.begin_window(*size, loop)[None]
         if self.kind == "video":
-            return sampling.sliding_windows(*size, self.step or None, loop)
+            return sampling.sliding_windows(*size, self.step or None, loop, self.partial_windows)
         if self.kind == "even":
             return sampling.even_windows(*size, self.num_clips, loop)
         if self.kind == "views":
@@ -126,6 +140,8 @@ class Protocol:
             words.append(f"stride {self.frame_stride}")
         if strided and self.loop == "span" and self.kind != "dense":
             words.append("short videos looped before the stride")
+        if self.partial_windows == "drop":
+            words.append("last window left out if mostly repeated")
         if self.average == "logits":
             words.append("logits averaged")
         if self.order != "forward":

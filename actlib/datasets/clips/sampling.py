@@ -13,7 +13,7 @@ Efficient-3DCNNs means `span`.
 
 import numpy as np
 
-from actlib.datasets.vocabulary import LOOPS, SAMPLINGS
+from actlib.datasets.vocabulary import LOOPS, PARTIAL_WINDOWS, SAMPLINGS
 
 
 def _check(n: int, num_frames: int, stride: int, num_clips: int = 1) -> None:
@@ -152,20 +152,31 @@ def training_window(
 
 
 def sliding_windows(
-    n: int, num_frames: int, stride: int = 1, step: int | None = None, loop: str = "taken"
+    n: int,
+    num_frames: int,
+    stride: int = 1,
+    step: int | None = None,
+    loop: str = "taken",
+    partial_windows: str = "keep",
 ) -> np.ndarray:
     """Clips that begin every `step` frames (by default every T · stride: they touch but do not overlap).
 
-    The first window that would run past the end is kept, looped, and is the last. Returns int64 (K, T).
+    The first window that would run past the end is the last, and looped. `partial_windows`: `keep` keeps it, however
+    few frames it has, as the references do; `drop` leaves it out where the video has less than half of its T · stride
+    frames, so that most of it would be a repetition, unless it is the only one. Returns int64 (K, T), K ≥ 1.
     3D-ResNets-PyTorch (master), SlidingWindow; this is the protocol behind its video accuracies.
     """
     _check(n, num_frames, stride)
+    if partial_windows not in PARTIAL_WINDOWS:
+        raise ValueError(f"partial_windows {partial_windows!r}: expected one of {', '.join(PARTIAL_WINDOWS)}")
     span = num_frames * stride
     step = span if step is None else step
     if step < 1:
         raise ValueError(f"step is {step}; it must be at least 1")
     whole = 0 if n < span else 1 + (n - span) // step  # windows that end inside the video
     begins = [begin for begin in range(0, (whole + 1) * step, step) if begin < n]
+    if partial_windows == "drop" and len(begins) > 1 and 2 * (n - begins[-1]) < span:
+        begins.pop()
     return _windows(begins, n, num_frames, stride, loop)
 
 

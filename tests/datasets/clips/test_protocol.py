@@ -26,6 +26,11 @@ IBM = (8, 8, 293, 256)
             {"loop": "span"},
             "all non-overlapping clips × centre crop @ 112, 16 frames, stride 2, short videos looped before the stride",
         ),
+        (
+            ("video", *HARA),
+            {"partial_windows": "drop"},
+            "all non-overlapping clips × centre crop @ 112, 16 frames, last window left out if mostly repeated",
+        ),
         (("clip", *HARA), {}, "centre clip × centre crop @ 112, 16 frames"),
         (("clip", *HARA), {"num_crops": 3}, "centre clip × 3 crops @ 112, 16 frames"),
         (("clip", *HARA), {"loop": "span"}, "centre clip × centre crop @ 112, 16 frames"),
@@ -55,9 +60,9 @@ def test_names_tell_protocols_apart():
     one = [Protocol(kind, 8, 2, 64, 48, num_crops=crops) for kind in PROTOCOLS[:3] for crops in (1, 3, 5, 10)]
     base = ("video", 8, 2, 64, 48)
     options = [{"step": 4}, {"step": 5}, {"loop": "span"}, {"average": "logits"}, {"crop_position": "bottom_right"}]
-    options += [{"order": order} for order in ORDERS[1:]]
+    options += [{"partial_windows": "drop"}, *({"order": order} for order in ORDERS[1:])]
     all_of_them = several + one + [Protocol(*base, **each) for each in options]
-    assert len({str(each) for each in all_of_them}) == len(all_of_them) == 28
+    assert len({str(each) for each in all_of_them}) == len(all_of_them) == 29
 
 
 @pytest.mark.parametrize("n", [1, 20, 100])
@@ -72,6 +77,8 @@ def test_windows_are_those_of_the_rule(n):
         assert windows("begin", loop=loop) == [sampling.begin_window(n, 8, 4, loop).tolist()]
         assert windows("video", loop=loop) == sampling.sliding_windows(n, 8, 4, None, loop).tolist()
         assert windows("video", step=5, loop=loop) == sampling.sliding_windows(n, 8, 4, 5, loop).tolist()
+        wanted = sampling.sliding_windows(n, 8, 4, None, loop, "drop").tolist()
+        assert windows("video", partial_windows="drop", loop=loop) == wanted
         assert windows("even", 3, loop=loop) == sampling.even_windows(n, 8, 4, 3, loop).tolist()
         assert windows("views", 3, loop=loop) == sampling.centred_windows(n, 8, 4, 3, loop).tolist()
     assert windows("dense", 3) == sampling.dense_windows(n, 8, 4, 3).tolist()
@@ -117,6 +124,8 @@ def test_a_crop_that_is_larger_than_the_frame_is_found_before_any_video_is_read(
         ("views", {"step": 4}, "step 4 belongs to protocol video"),
         ("video", {"step": -1}, "step -1"),
         ("clip", {"loop": "both"}, "loop 'both'"),
+        ("video", {"partial_windows": "none"}, "partial_windows 'none': expected one of keep, drop"),
+        ("even", {"partial_windows": "drop", "num_clips": 3}, "partial_windows drop belongs to protocol video"),
         ("clip", {"average": "scores"}, "average 'scores'"),
         ("clip", {"order": "backwards"}, "order 'backwards': expected one of forward, reversed, shuffled, frozen"),
         ("clip", {"crop_position": "left"}, "crop_position 'left': expected one of center, top_left"),

@@ -181,6 +181,26 @@ def test_sliding_windows_cover_the_video():
     assert set(sampling.even_windows(50, 8, 1, 10).ravel()) == set(range(50))
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_last_window_of_less_than_half_its_frames_can_be_left_out(loop):
+    """T 16, stride 2: a window of 32 frames. A video of Jester has about 36, its second window 4 of them."""
+
+    def begins(n, step=None):
+        kept = sampling.sliding_windows(n, 16, 2, step, loop)
+        dropped = sampling.sliding_windows(n, 16, 2, step, loop, "drop")
+        assert np.array_equal(dropped, kept[: len(dropped)])  # of those that stay no frame changes
+        return kept[:, 0].tolist(), dropped[:, 0].tolist()
+
+    assert begins(36) == begins(47) == ([0, 32], [0])
+    assert begins(48) == begins(63) == begins(64) == ([0, 32], [0, 32])  # half of it is not less than half
+    assert begins(79) == ([0, 32, 64], [0, 32])
+    assert begins(1) == begins(15) == begins(32) == ([0], [0])  # a video keeps its only window
+    assert begins(40, step=8) == ([0, 8, 16], [0, 8, 16])  # windows this close have most of their frames
+    assert begins(53, step=24) == ([0, 24], [0, 24]) and begins(63, step=24) == ([0, 24, 48], [0, 24])
+    with pytest.raises(ValueError, match="partial_windows 'none': expected one of keep, drop"):
+        sampling.sliding_windows(36, 16, 2, partial_windows="none")
+
+
 def test_a_video_of_one_frame_has_no_dataset_window_but_all_others():
     assert sampling.dataset_windows(1, 8).shape == (0, 8)
     assert sampling.dataset_windows(17, 8)[:, 0].tolist() == [0, 8]  # frame 16 would stand alone

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from actlib.analysis.costs.literature import published_figures
 from actlib.loops.prepare_evaluation import evaluation_protocols
+from actlib.models import find_published
 from actlib.models.weights.published import Published, published_table
-from actlib.params import VideoAccuracyParams
+from actlib.params import VideoAccuracyParams, load_yaml
 
 FIGURES = [(row, figure) for row in published_table().values() for figure in row.accuracies]
 
@@ -27,6 +29,30 @@ def test_words_and_values_of_every_figure_are_one():
         elif figure.evaluation:
             words = figure.protocol.partition(";")[0]
             assert words == str(protocol_of(row, figure.evaluation)), f"{row.file}, {figure.top1}"
+
+
+def test_recipes_measure_published_files_as_they_were_published(root):
+    found = []
+    for path in sorted((root / "params" / "video_accuracy").glob("*.yaml")):
+        p = VideoAccuracyParams.build(load_yaml(path), path.name)
+        if (row := find_published(p.checkpoint)) and row.accuracies:
+            own = str(list(evaluation_protocols(p, SimpleNamespace(mirrored=())).values())[-1])
+            assert own in [figure.protocol.partition(";")[0] for figure in row.accuracies], path.name
+            found.append(path.stem)
+    assert found == ["ibm_dense_256", "ibm_uniform_256", "resnet3d_10x3", "resnet3d_clip", "resnet3d_nl_10x3"]
+
+
+def test_the_literature_has_the_same_protocol():
+    """The figures of Efficient-3DCNNs stand in the table of weights and in that of the paper."""
+    told = published_figures()
+    told = told[told["source"] == "arXiv:1904.02422, table 8"]
+    compared = set()
+    for row, figure in FIGURES:
+        alike = told["top1"].eq(figure.top1) & told["dataset"].eq(row.dataset) & told["spec"].eq(row.spec)
+        for words in told.loc[alike, "protocol"]:
+            assert figure.protocol.startswith(words), f"{row.file}, {figure.top1}: {words}"
+            compared.add((row.dataset, figure.top1))
+    assert len(compared) == 19 + 18  # Kinetics-600, whose two deeper ResNets have another shortcut, and Jester
 
 
 @pytest.mark.parametrize(
