@@ -1,4 +1,4 @@
-"""The command line: `python -m actlib batch|train|evaluate|check|data|weights|export …`; each has its own --help."""
+"""The command line: `python -m actlib batch|train|evaluate|check|data|weights|export|ledger …`; each has its own --help."""
 
 import argparse
 import os
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("num-frames", "crop-size"):
         export.add_argument(f"--{name}", type=int, help="of the clips; the checkpoint's if left out")
     export.set_defaults(run=_with_weights("export"))
+    _add_ledger(commands)
     return parser
 
 
@@ -114,6 +115,33 @@ def _with_data(name: str) -> Callable[[argparse.Namespace], int]:
         return run(name, options)
 
     return run
+
+
+def _add_ledger(commands: argparse._SubParsersAction) -> None:
+    ledger = commands.add_parser("ledger", help="published figures beside ours: show, update, run what can be run")
+    actions = ledger.add_subparsers(dest="action", required=True)
+    show = actions.add_parser("show", help="the ledger as it stands in its file")
+    update = actions.add_parser("update", help="write it anew: what is published, and what the run folders tell")
+    measure = actions.add_parser("run", help="measure what can be measured with the weights and data that are here")
+    for each in (show, measure):
+        each.add_argument("names", nargs="*", help="files, data sets or networks, * as in a shell; all if left out")
+    for each in (show, update, measure):
+        each.add_argument("--ledger", default="params/ledger.yaml", help="its file")
+        each.set_defaults(run=_with_ledger)
+    for each in (update, measure):
+        each.add_argument("--tables", nargs="+", help="tables of notebook 01, or their folders; else those in outputs/")
+        each.add_argument("--run-dir", default="outputs/ledger", help="where the run folders lie")
+    measure.add_argument("--fetch", action="store_true", help="download weights that have an address")
+    measure.add_argument("--force", action="store_true", help="repeat what is measured already")
+    measure.add_argument("--workers", type=int, default=1, help="runs at a time")
+    measure.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="such as batch_size=64 device=cuda")
+
+
+def _with_ledger(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as for a batch
+    from actlib.ledger.command import run
+
+    return run(options.action, options)
 
 
 def _with_weights(name: str) -> Callable[[argparse.Namespace], int]:

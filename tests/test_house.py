@@ -21,6 +21,7 @@ MAY_KNOW = {
     "runs": {"params"},
     "features": {"analysis", "loops", "params", "models", "datasets", "compute"},
     "lessons": {"analysis", "loops", "params", "models", "datasets", "compute", "runs"},
+    "ledger": {"analysis", "datasets", "models", "params", "runs"},
     "batch_progress": set(),
     "data_command": {"datasets", "params"},
     "downloads": set(),
@@ -34,7 +35,7 @@ MAY_KNOW = {
     "run_progress": set(),
     "training_command": {"analysis", "compute", "loops", "params", "runs"},
     "weights_commands": {"compute", "models"},
-    "__main__": {"params", "runs", "data_command", "training_command", "weights_commands", "analysis"},  # its report
+    "__main__": {"params", "runs", "data_command", "ledger", "training_command", "weights_commands", "analysis"},
     "__init__": {"models"},
 }
 EVERYBODY = {

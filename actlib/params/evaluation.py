@@ -121,13 +121,15 @@ class FlopsParams(DeviceParams):
 
 
 class CompareParams(Params):
-    """06_compare: any set of run folders in one table and one plot."""
+    """06_compare: any set of run folders in one table and one plot; published figures beside what they came to here."""
 
     run_dir: str = Group.start("outputs/compare", "the run folder: everything is written here")
     runs: list[str] = Group.start(["outputs/demo/*"], "run folders; * and ** as in a shell", min_length=1)
     accuracy: Literal["video_top1", "video_top5", "clip_top1", "clip_top5", "video_macro_f1"] = Group.start(
         "video_top1", "the accuracy to plot: {}"
     )
+    ledger: str = Group.published("params/ledger.yaml", "published figures and ours, by `actlib ledger`; empty: none")
+    ledger_dataset: str = Group.published("Kinetics-400", "data set whose figures are shown")
 
 
 class FusionParams(Params):

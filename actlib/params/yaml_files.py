@@ -138,6 +138,6 @@ def _require_small(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def dump_yaml(values: dict[str, Any]) -> str:
-    """YAML that reads back to the same, in 1.1 and 1.2."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def dump_yaml(values: dict[str, Any], **layout: Any) -> str:
+    """YAML that reads back to the same, in 1.1 and 1.2; `layout` as for yaml.dump."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout)

@@ -16,6 +16,7 @@ _MODULES = {
     ),
     "datasets": ("class_counts", "storage_bars"),
     "embeddings": ("embedding_map",),
+    "ledger": ("published_and_reproduced",),
     "predictions": ("best_bars", "fall_bars", "marked_strip", "score_curves"),
     "temporal": ("kernel_films", "order_panels", "receptive_fields", "tuning_curves"),
     "training": ("curves_of_runs", "learning_rates", "training_curves", "validation_curves"),

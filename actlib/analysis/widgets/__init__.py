@@ -5,6 +5,7 @@ import importlib
 _HOMES = {
     "BatchProgress": "batch",
     "ClipExplorer": "clips", "ViewExplorer": "views",
+    "FilteredTable": "filtered",
     "Guess": "guess",
     "LiveCurves": "live",
     "LiveTraining": "live_training",

@@ -26,6 +26,7 @@ _IMAGE_NETWORKS = {f"resnet{depth}": f"tsn_resnet{depth}" for depth in (18, 34, 
 _IMAGE_NETWORKS["googlenet"] = "tsn_inception_v1"
 _HALF = (0.5, 0.5, 0.5)
 _CLASS_NAMES = Path(__file__).with_name("class_names")
+REFERENCES = Path(__file__).with_name("published.yaml")
 # What torchvision's weights are called: a file ending in its hash, a member of an enum, or a network's name.
 _TORCHVISIONS = re.compile(r"-[0-9a-f]{8}\.pth$|^\w+_Weights\.\w+$|^tv_")
 
@@ -181,7 +182,7 @@ _IBM_ARCH = re.compile(
 
 def _reference_rows() -> Iterator[Published]:
     """The rows of published.yaml."""
-    for group in yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")):
+    for group in yaml.safe_load(REFERENCES.read_text(encoding="utf-8")):
         for file in group.pop("files"):
             facts = group | file
             scale = facts.pop("scale", 1)
