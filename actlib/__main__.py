@@ -1,4 +1,4 @@
-"""The command line: `python -m actlib batch|train|evaluate|check|data|weights|export|ledger …`; each has its own --help."""
+"""The command line: `python -m actlib batch|train|evaluate|check|data|weights|export|ledger …`; each has its --help."""
 
 import argparse
 import os

@@ -337,7 +337,7 @@ def test_every_recipe_of_a_data_set_is_on_the_page():
 
 
 # Recipes of no reference, which the README of the project tells of.
-OWN = {"motion", "resnet18_112", "last_block", "whole_network", "video", "ucf101_fetched"}
+OWN = {"motion", "resnet18_112", "last_block", "whole_network", "video"}
 
 
 def test_parameters_and_values_of_the_page_are_valid():
