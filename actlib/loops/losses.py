@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from actlib.datasets.clips.class_balance import Counts, class_weights, count, quotas
@@ -22,11 +23,12 @@ class ClassWeightedLoss(nn.CrossEntropyLoss):
     """
 
     def __init__(self, weight: torch.Tensor, label_smoothing: float = 0.0):
-        super().__init__(weight, reduction="sum", label_smoothing=label_smoothing)
+        super().__init__(weight, label_smoothing=label_smoothing)
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """logits: (B, classes); target: int64 (B), or shares (B, classes)."""
-        return super().forward(logits, target) / len(logits)
+        how = {"weight": self.weight.to(logits.dtype), "label_smoothing": self.label_smoothing}
+        return F.cross_entropy(logits, target, reduction="sum", **how) / len(logits)
 
 
 def make_loss(p: TrainingParams, counts: Counts | None) -> nn.Module:

@@ -86,6 +86,7 @@ def test_the_weighted_loss_is_torchs_and_a_sum_over_clips(smoothing):
     torch.testing.assert_close(loss(logits, labels), F.cross_entropy(logits, labels, reduction="sum", **how) / 12)
     torch.testing.assert_close(loss(logits, shares), F.cross_entropy(logits, shares, **how))  # with mixup and CutMix
     torch.testing.assert_close(loss(logits, labels), loss(logits, F.one_hot(labels, 4).float()))
+    torch.testing.assert_close(loss(logits.double(), labels), loss(logits, labels).double())  # a network in float64
     for target in (labels, shares):  # in parts: of several processes, of accumulated batches
         parts = 5 / 12 * loss(logits[:5], target[:5]) + 7 / 12 * loss(logits[5:], target[5:])
         torch.testing.assert_close(parts, loss(logits, target))

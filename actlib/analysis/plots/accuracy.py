@@ -74,7 +74,8 @@ def class_bars(
     ax.set_xticks(range(0, 101, 20))
     kept = f" ({most} of {len(per_class)} classes)" if of_many else ""
     ax.set_xlabel(f"recall: right, % of the class's videos (→ what the wrong ones are mostly taken for){kept}")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=4, frameon=False, fontsize=9)
+    columns = 2 if numbers and len(numbers) > 2 else 3
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=columns, frameon=False, fontsize=9)
     return ax
 
 

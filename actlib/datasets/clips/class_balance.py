@@ -63,7 +63,8 @@ def class_weights(videos: np.ndarray, how: str) -> np.ndarray:
 def quotas(videos: np.ndarray, how: str) -> np.ndarray:
     """How many clips of each class an epoch has, int64 (classes); as many in all as there are videos, at least one of
     each class that has any."""
-    return np.diff(np.round(videos.sum() * np.cumsum(shares(videos, how))).astype(np.int64), prepend=0)
+    ends = np.floor(videos.sum() * np.cumsum(shares(videos, how)) + 0.5)
+    return np.diff(ends.astype(np.int64), prepend=0)
 
 
 def epoch_order(counts: Counts, how: str, rng: np.random.Generator) -> list[int]:

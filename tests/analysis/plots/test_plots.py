@@ -50,6 +50,11 @@ def test_plots_draw_their_table_on_the_axes_they_are_given():
     by_class = metrics.per_class(PREDICTIONS)
     assert plots.class_bars(by_class, ax=ax) is ax
     assert [bar.get_width() for bar in ax.patches] == by_class["recall"].tolist()
+    many = pd.concat([by_class.assign(label=by_class["label"] + str(each)) for each in range(20)])
+    bars = plots.class_bars(many, numbers={"macro-F1": 40.0})
+    beside = bars.figure.axes[1].patches[0]
+    assert len(bars.patches) == 40 and beside.get_data().values.tolist() == sorted(many["recall"])
+    assert [text.get_text() for text in bars.get_legend().texts] == ["precision", "macro-F1: 40.0 %"]
     orders = pd.DataFrame({"order": ["forward", "reversed"], "top1": [90.0, 10.0], "top1_backwards": [8.0, 88.0]})
     bars = plots.order_bars(orders)
     assert [bar.get_width() for bar in bars.patches] == [90, 10, 8, 88]

@@ -30,6 +30,10 @@ def test_confusions_and_classes():
     assert counts.columns[-1] == metrics.UNDECODABLE
     by_class = metrics.per_class(PREDICTIONS).set_index("label")
     assert by_class["recall"].round(1).to_dict() == {"c": 0, "a": 33.3, "b": 100}
+    assert by_class["videos"].to_dict() == {"c": 1, "a": 3, "b": 1}
+    assert by_class["precision"].round(1).to_dict() == {"c": 0, "a": 100, "b": 33.3}
+    assert by_class["f1"].to_dict() == {"c": 0, "a": 50, "b": 50}
+    assert metrics.macro_f1(PREDICTIONS) == pytest.approx(by_class["f1"].mean())
     assert by_class["mostly_taken_for"].to_dict() == {"c": metrics.UNDECODABLE, "a": "b", "b": ""}
     assert metrics.worst(PREDICTIONS, 2)["video_id"].tolist() == ["c1", "a2"]
 
