@@ -47,6 +47,9 @@ def _run(options: argparse.Namespace) -> int:
     measured |= {each.key for each in wanted if reproduce.is_measured(each, options.run_dir, root)}
     new = [each for each in wanted if options.force or each.key not in measured]
     print(f"{len(chosen):,} figures: {len(wanted):,} can be measured with what is here, {len(new):,} are to be run")
+    for each in new:
+        if not each.row.classes:
+            print(f"{each.row.file} names no classes: those of {each.table.path} are taken in their order")
     new, failed = _with_weights(new)
     outcomes = []
     try:

@@ -1,7 +1,7 @@
 """The rows of the ledger, as they follow from the table of published weights and from what is here."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actlib.ledger.book import Entry, Figures, Ours
@@ -74,7 +74,7 @@ class Figure:
         return VideoAccuracyParams.build(more | self.recipe | given | {"run_dir": f"{run_dir}/{self.name}"}, source)
 
 
-def published_figures(tables: Iterable[Table] = ()) -> list[Figure]:
+def published_figures(tables: Sequence[Table] = ()) -> list[Figure]:
     """All figures, in the order of the table of published weights, with what of weights and `tables` is here."""
     found = []
     for row in published_table().values():

@@ -44,10 +44,16 @@ def log_axis(ax: Axes, values: pd.Series, right: float = 1.6) -> None:
 
 
 def label_points(
-    ax: Axes, xs: pd.Series, ys: pd.Series, labels: pd.Series, avoid: Iterable[tuple[float, float]] = ()
+    ax: Axes,
+    xs: pd.Series,
+    ys: pd.Series,
+    labels: pd.Series,
+    avoid: Iterable[tuple[float, float]] = (),
+    most_shift: int | None = None,
 ) -> None:
     """Write each label beside its point, right or left, moved up or down as little as keeps it clear of all points,
-    of those in `avoid`, of the labels before it and of the axes' edges; a thin line joins it to its point.
+    of those in `avoid`, of the labels before it and of the axes' edges; a thin line joins it to its point. One that
+    would have to move by more than `most_shift` points is left out.
 
     Positions are computed in points (1/72 inch), since that is what a letter's height is measured in.
     """
@@ -61,11 +67,13 @@ def label_points(
         x, y = places[index]
         lines = str(labels.iloc[index]).split("\n")
         width, height = 4.6 * max(map(len, lines)), 10.5 * len(lines)
-        for shift, left in _positions(x, width):
+        for shift, left in _positions(x, width, 200 if most_shift is None else most_shift):
             box = (left, left + width, y + shift - height / 2, y + shift + height / 2)
             if _is_clear(box, taken, edges):
                 break
         else:
+            if most_shift is not None:
+                continue
             shift, left = 0, x + 6
             box = (left, left + width, y - height / 2, y + height / 2)
         taken.append(box)
@@ -77,9 +85,9 @@ def label_points(
         )  # fmt: skip
 
 
-def _positions(x: float, width: float) -> Iterator[tuple[float, float]]:
-    """Shifts up or down and left edges for a label of a point at x, the nearest first."""
-    for step in range(0, 200, 2):
+def _positions(x: float, width: float, most: int) -> Iterator[tuple[float, float]]:
+    """Shifts up or down, of less than `most`, and left edges for a label of a point at x, the nearest first."""
+    for step in range(0, most, 2):
         for shift in (step, -step) if step else (0,):
             yield shift, x + 6
             yield shift, x - 6 - width
