@@ -208,7 +208,7 @@ def _video_row(spec: str, weights: "WeightsEnum") -> Published:
         f"{clips} × centre crop @ {transforms.crop_size[0]}, {num_frames} frames, stride {frame_stride}",
         figures["acc@5"],
         evaluation={"protocol": "views", "num_clips": count} if count > 1 else {"protocol": "begin"},
-        rests_on="torchvision's entry; where the clips lie, its training script",
+        rests_on="torchvision's entry; where the clips lie, its UniformClipSampler",
     )
     resize = " × ".join(map(str, transforms.resize_size))
     return Published(

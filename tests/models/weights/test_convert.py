@@ -165,7 +165,7 @@ def test_inspect(folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "resnext101, Kinetics-400 (400 classes)" in out
     assert "top-1 65.1, top-5 85.7 (all non-overlapping clips × centre crop @ 112, 16 frames)" in out
-    assert "rests on: the paper and --test of main.py" in out
+    assert "rests on: --test of main.py, and the author in issue 29" in out
     assert "by hand: download it from https://drive.google.com" in err
     torch.save({"a.weight": torch.zeros(2, 2, 3, 3, 3)}, tmp_path / "b.pth")
     assert main(["weights", "inspect", str(tmp_path / "b.pth")]) == 1
