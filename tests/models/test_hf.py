@@ -107,6 +107,9 @@ def test_attention_is_counted():
     assert count.attention == 2 * 2 * 8 * 8 * 24
     assert count.linear == 2 * 8 * (4 * 24 * 24 + 2 * 24 * 40) + 24 * 5
     assert count.conv == 8 * 24 * 3 * 2 * 16 * 16 and count.unknown == []
+    # The paper says 0.59 TFLOPs, which are MACs, of a video in three crops.
+    whole = count_macs(create_on_meta("hf_timesformer", 400), (3, 8, 224, 224))
+    assert 3 * whole.total == pytest.approx(0.59e12, rel=0.01)
     for name in NAMES.values():
         assert count_macs(create_on_meta(small_spec(name), 5), (3, 4, 32, 32)).unknown == [], name
 
