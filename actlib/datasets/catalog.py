@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from actlib.datasets.same_class import plain_name
+from actlib.datasets.same_class import loose_name, plain_name
 from actlib.messages import near_names, shown
 
 
@@ -128,24 +128,25 @@ def mirrored_names(classes: list[str], pairs: tuple[tuple[str, str], ...] = ()) 
     entry also where one of them is not: the mini sets keep `Turning the camera right …` without its left one, and a
     mirrored video of that has no label. (Guessing there would go wrong: `pulling it right out` has no twin.)
     """
-    spelled = {plain_name(name): name for name in classes}
-    found = _twins(spelled, _MIRROR)
+    found = _twins(classes, _MIRROR)
+    spelled = {loose_name(name): name for name in classes}
     for one, other in (*pairs, *((other, one) for one, other in pairs)):
-        name = spelled.get(plain_name(one))
+        name = spelled.get(loose_name(one))
         if name is not None:
             underscores = "_" in name and " " not in name
-            found[name] = spelled.get(plain_name(other), other.replace(" ", "_") if underscores else other)
+            found[name] = spelled.get(loose_name(other), other.replace(" ", "_") if underscores else other)
     return found
 
 
 def backwards_names(classes: list[str]) -> dict[str, str]:
     """The class that a video of a class shows when it is played backwards, where that is another one: guessed from the
     words in the names (left and right, up and down, opening and closing, …) where both are in `classes`."""
-    return _twins({plain_name(name): name for name in classes}, _BACKWARDS)
+    return _twins(classes, _BACKWARDS)
 
 
-def _twins(spelled: dict[str, str], pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """By class its name with the words of `pairs` exchanged, where that is another class; `spelled`: the classes by
-    their plain names."""
-    twins = {name: spelled.get(plain_name(_exchange(name, pairs)), name) for name in spelled.values()}
+def _twins(classes: list[str], pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """By class that of its name with the words of `pairs` exchanged, where that is another one."""
+    spelled = {plain_name(name): name for name in classes} | {name: name for name in classes}
+    others = {name: other for name in classes if (other := _exchange(name, pairs)) != name}
+    twins = {name: spelled.get(other) or spelled.get(plain_name(other), name) for name, other in others.items()}
     return {name: twin for name, twin in twins.items() if twin != name}

@@ -16,13 +16,16 @@ _PLUS = re.compile(r"(?<=[^\W\d_])\+(?=[^\W\d_])")  # in Moments in Time: adult+
 
 
 def plain_name(name: str) -> str:
-    """A class's name for comparing: without case, blanks, underscores and hyphens; nor the plus signs between words,
-    brackets and stray punctuation at the end that published lists have (the one of Mini-Kinetics ends in `yoga''.`).
-
-    Numbers stay apart: `1_12` is not `11_2`. A name of such signs alone stays as it is."""
-    bare = re.sub(r"[\[\]]", "", _PLUS.sub(" ", name.casefold())).strip(" '\".,;")
-    joined = _SEPARATORS.sub(lambda match: match[1] + (" " if match[1] and match[2] else ""), bare)
+    """A class's name for comparing: without case, blanks, underscores and hyphens. Numbers stay apart: `1_12` is not
+    `11_2`. A name of such signs alone stays as it is."""
+    joined = _SEPARATORS.sub(lambda match: match[1] + (" " if match[1] and match[2] else ""), name.casefold())
     return joined or name
+
+
+def loose_name(name: str) -> str:
+    """The same for folders and for lists that pick classes of other lists, also without the plus signs between words,
+    brackets and stray punctuation at the end that published ones have (that of Mini-Kinetics ends in `yoga''.`)."""
+    return plain_name(re.sub(r"[\[\]]", "", _PLUS.sub(" ", name)).strip(" '\".,;"))
 
 
 def spelled_twice(names: Iterable[str]) -> list[tuple[str, str]]:

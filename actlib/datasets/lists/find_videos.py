@@ -15,7 +15,7 @@ import pandas as pd
 
 from actlib.datasets.errors import DataError, VideoError, reading
 from actlib.datasets.lists.source import drop_suffix
-from actlib.datasets.same_class import plain_name
+from actlib.datasets.same_class import loose_name
 from actlib.datasets.table import COLUMNS, SUBSET_NAMES, VIDEO_SUFFIXES
 from actlib.messages import is_utf8, listed
 
@@ -132,7 +132,7 @@ def _match(videos: pd.DataFrame, places: list[_Place]) -> list[_Place | None]:
             candidates = named.get(match.group(1))
         if not candidates:  # v_HandStandPushups_g01_c01 in one list, v_HandstandPushups_g01_c01 in another
             same = folded.get(name.casefold(), ())
-            candidates = [place for place in same if plain_name(label) in map(plain_name, place.path.split("/")[:-1])]
+            candidates = [place for place in same if loose_name(label) in map(loose_name, place.path.split("/")[:-1])]
         if len(candidates) > 1:
             return min(candidates, key=lambda place: _distance(place, hint, label, subset))
         return candidates[0] if candidates else None
@@ -152,6 +152,6 @@ def _distance(place: _Place, hint: str, label: str, subset: str) -> tuple:
     folders = place.path.split("/")[:-1]
     agree = zip(reversed(hint.split("/")[:-1]), reversed(folders))
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], agree))
-    plain = [plain_name(folder) for folder in folders]
+    plain = [loose_name(folder) for folder in folders]
     in_subset = any(SUBSET_NAMES.get(folder.removesuffix(".lmdb")) == subset for folder in plain)
-    return -common, plain_name(label) not in plain, not in_subset, place.kind, len(folders), place.path
+    return -common, loose_name(label) not in plain, not in_subset, place.kind, len(folders), place.path
