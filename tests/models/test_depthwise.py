@@ -49,11 +49,17 @@ def test_equals_a_convolution_of_torch(kernel, stride, padding, shape):
     torch.testing.assert_close(conv.weight.grad, plain.weight.grad)
 
 
-def test_contiguous_clips_go_the_way_of_torch():
+def test_contiguous_clips_are_laid_out_channels_last():
+    torch.manual_seed(0)
     conv = DepthwiseConv3d(3, 3, padding=1)
     x = torch.randn(1, 3, 2, 4, 4, requires_grad=True)
-    assert conv(x.contiguous(**LAST)).grad_fn.name().startswith("_Depthwise")
-    assert not conv(x).grad_fn.name().startswith("_Depthwise")
+    y = conv(x)
+    assert y.grad_fn.name().startswith("_Depthwise") and y.is_contiguous(**LAST)
+    torch.testing.assert_close(y, F.conv3d(x, conv.weight, padding=1, groups=3))
+    y.square().sum().backward()
+    mine, x.grad = x.grad, None
+    F.conv3d(x, conv.weight, padding=1, groups=3).square().sum().backward()
+    torch.testing.assert_close(mine, x.grad)
 
 
 def test_only_what_is_asked_for_is_computed():

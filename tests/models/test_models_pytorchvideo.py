@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
 def zeros_of(spec: str, num_classes: int) -> dict[str, torch.Tensor]:
     """A state dict of zeros, of hardly any bytes."""
     layout = create_on_meta(spec, num_classes).state_dict()
-    return {key: torch.zeros(1, dtype=each.dtype).expand(each.shape) for key, each in layout.items()}
+    return {key: torch.zeros((), dtype=each.dtype).expand(each.shape) for key, each in layout.items()}
 
 
 # --- what they compute --------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ takes many times as long as the forward pass. Both gradients can be had from ker
     to the weights: for each tap in time, a 2-D depthwise gradient over pairs of frames, one sample after the other,
                     so that the frames stay in the cache
 `make bench` prints what that gains on the machine at hand, layer by layer and for whole networks. The gradients equal
-torch's up to rounding. Only CPU tensors that need a gradient and are laid out channels last take this way; all else is
-`torch.nn.Conv3d` (contiguous tensors gain little, and lose where the stride is 2).
+torch's up to rounding. Only CPU tensors that need a gradient take this way; all else is `torch.nn.Conv3d`. They are
+laid out channels last first: with one thread torch computes 1×1×1 convolutions, which stand before these in every
+block, by a kernel that gives contiguous tensors, whatever the layout of its input.
 """
 
 import torch
@@ -36,10 +37,9 @@ class DepthwiseConv3d(nn.Conv3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, C, T, H, W). Returns (B, C, T', H', W')."""
         needs_gradient = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        last = x.is_contiguous(memory_format=torch.channels_last_3d)
-        if not (needs_gradient and last and x.device.type == "cpu") or torch.compiler.is_compiling():
+        if not (needs_gradient and x.device.type == "cpu") or torch.compiler.is_compiling():
             return super().forward(x)
-        weight = self.weight
+        x, weight = x.contiguous(memory_format=torch.channels_last_3d), self.weight
         if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:  # as for a convolution of torch's own
             dtype = torch.get_autocast_dtype("cpu")
             x, weight = x.to(dtype), weight.to(dtype)
