@@ -9,6 +9,7 @@ from pathlib import Path
 from actlib.datasets.catalog import find_dataset, list_datasets
 from actlib.datasets.dataset_info import NAME, DatasetInfo, read_dataset_info
 from actlib.datasets.errors import DataError
+from actlib.datasets.same_class import plain_name
 from actlib.datasets.table import read_table
 from actlib.models import Published
 
@@ -52,8 +53,8 @@ def table_of(row: Published, tables: Iterable[Table]) -> Table | None:
 
 def _is_of(row: Published, info: DatasetInfo) -> bool:
     named = _plain(row.dataset) in (_plain(info.title), _plain(info.name))
-    known = {_plain(each) for each in row.classes}
-    same = not known or known == {_plain(each) for each in info.classes}
+    known = {plain_name(each) for each in row.classes}
+    same = not known or known == {plain_name(each) for each in info.classes}
     return named and same and len(info.classes) == row.num_classes and info.storage != "flow"
 
 

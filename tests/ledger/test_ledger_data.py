@@ -19,7 +19,7 @@ UCF = "resnext-101-kinetics-ucf101_split1.pth"
 
 
 def data_set(folder, title, classes=101, videos=3, subset="validation", storage="original") -> None:
-    names = [f"class_{number:03}" for number in range(classes)]
+    names = list(find_published(UCF).classes)[:classes]
     rows = {"video_id": [f"v{number}" for number in range(videos)], "path": "v.mp4", "label": names[0]}
     write_table(pd.DataFrame(rows).assign(subset=subset), folder / "table.csv")
     write_dataset_info(DatasetInfo(title, title, names, storage=storage), folder)
