@@ -116,7 +116,7 @@ def test_the_head_of_every_family_is_last(name):
     }  # the references', where none is told
     size |= {option: model.options[option] for option in size if option in model.options}
     with QuickNorms():
-        finetune.freeze(model, params(**size, short_side=256, train_from="head"))
+        finetune.freeze(model, params(**size, short_side=320, train_from="head"))
     for key, parameter in model.named_parameters():
         assert parameter.requires_grad == key.startswith(f"{model.classifier_name}."), key
 
