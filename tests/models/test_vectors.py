@@ -34,8 +34,9 @@ def test_logits(path):
     num_classes = vector["build"]["num_classes"]
     model = create_on_meta(vector_spec(vector), num_classes).eval()
     model.load_state_dict({key: fill(key, shape, vector["gain"]) for key, shape in vector["state"]}, assign=True)
-    # samples do not see each other: of costly networks the first tells all
-    samples = 1 if vector["conv_linear_macs"] > COSTLY else vector["input"][0]
+    # samples do not see each other: of these networks, the costliest, the first tells all
+    few = path.stem.startswith("pytorchvideo") and vector["conv_linear_macs"] > COSTLY
+    samples = 1 if few else vector["input"][0]
     shape = [samples, *vector["input"][1:]]
     x = np.random.RandomState(20260101).standard_normal(shape).astype(np.float32)
     with torch.inference_mode():
