@@ -16,6 +16,8 @@ from actlib.messages import did_you_mean, kind_of, shorter, shown
 
 MOST_BYTES = 4_000_000
 MOST_VALUES = 1_000_000  # once every alias stands for what it names
+DEEPEST = 50  # lists and mappings within each other; a batch file has three
+TOO_DEEP = "brackets in brackets, deeper than any recipe has them"
 _SCHEMA = {  # the core schema: https://yaml.org/spec/1.2.2/#103-core-schema
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -113,8 +115,8 @@ def parse_yaml(text: str) -> dict[str, Any]:
             return {}
         _require_small(node, {})
         content = loader.construct_document(node)
-    except RecursionError:
-        raise ParamsError("brackets in brackets, deeper than any recipe has them") from None
+    except RecursionError:  # of PyYAML without its C part
+        raise ParamsError(TOO_DEEP) from None
     finally:
         loader.dispose()
     if content is None:
@@ -124,14 +126,17 @@ def parse_yaml(text: str) -> dict[str, Any]:
     return content
 
 
-def _require_small(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for, aliases resolved. Raises ParamsError above MOST_VALUES."""
+def _require_small(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a node stands for, aliases resolved. Raises ParamsError above MOST_VALUES, and below DEEPEST
+    levels: Python's own limit of recursion is another one after some imports."""
+    if depth > DEEPEST:
+        raise ParamsError(TOO_DEEP)
     if id(node) not in known:
         known[id(node)] = MOST_VALUES + 1  # what refers to itself has no end
         parts = node.value if isinstance(node, yaml.CollectionNode) else []
         if isinstance(node, yaml.MappingNode):
             parts = [part for item in parts for part in item]
-        known[id(node)] = 1 + sum(_require_small(part, known) for part in parts)
+        known[id(node)] = 1 + sum(_require_small(part, known, depth + 1) for part in parts)
     if known[id(node)] > MOST_VALUES:
         line = node.start_mark.line + 1
         raise ParamsError(f"line {line}: aliases (*name) make more than {MOST_VALUES:,} values of it; write them out")
