@@ -145,7 +145,7 @@ def test_the_recipe_is_one_for_notebook_01(kinetics, tmp_path, monkeypatch):
     assert listed.classes == ["air drumming", "yoga"] and len(found) == 10 and missing.empty
     info = make_dataset_info(listed, found, found)
     assert (info.license, info.citation) == ("Free as the wind.", "Who: What. When.")
-    (tmp_path / "few.txt").write_text("yoga\nabseiling\n")  # a mini set is some classes of another one
+    (tmp_path / "few.txt").write_text("yoga''.\nabseiling\n")  # a mini set is some classes of another one, misspelt
     few = ["--to", str(tmp_path / "few"), "--classes", str(tmp_path / "few.txt")]
     assert main(["data", "fetch", "mini_kinetics", *few]) == 0
     p = DataPrepParams.from_file(tmp_path / "few" / "data_prep.yaml")

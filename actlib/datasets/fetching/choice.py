@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from actlib.datasets.catalog import find_dataset, plain_name
+from actlib.datasets.catalog import find_dataset
 from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.lists.annotations import find_videos, read_annotations
 from actlib.datasets.lists.class_lists import read_class_names
 from actlib.datasets.lists.source import Source, drop_suffix
+from actlib.datasets.same_class import loose_name
 from actlib.messages import did_you_mean, shown
 
 UNLABELLED = "test"  # the folder of videos whose class is withheld
@@ -33,7 +34,8 @@ class Choice:
         splits = range(1, known.splits + 1 if limit is None else 2)
         found = self._annotations = [read_annotations(name, lists, split=split) for split in splits]
         self.all_classes = found[0].classes
-        self.classes = _named(classes, self.all_classes)
+        self._spelled = {loose_name(name): name for name in self.all_classes}
+        self.classes = _named(classes, self.all_classes, self._spelled)
         self.subsets, self.limit = subsets, limit
         rows = pd.concat([each.videos for each in found], ignore_index=True)
         rows = rows[rows["subset"].isin(subsets)].drop_duplicates(["video_id", "hint"])
@@ -60,12 +62,12 @@ class Choice:
 
     def place_of(self, member: PurePosixPath) -> str:
         """Where a video of that path in an archive goes, below the folder of the videos; "" if it is not chosen."""
-        stem, folder = drop_suffix(member.name), plain_name(member.parent.name)
+        stem, folder = drop_suffix(member.name), loose_name(member.parent.name)
         places = self._by_name.get(stem.casefold(), [])
         if len(places) > 1:  # one name in several classes, or in other capitals
             places = [each for each in places if each.rpartition("/")[2] == stem] or places
         if len(places) > 1:
-            places = [each for each in places if plain_name(each.partition("/")[0]) == folder]
+            places = [each for each in places if loose_name(each.partition("/")[0]) == folder]
         return f"{places[0]}{member.suffix}" if places else ""
 
     def has(self, path: str) -> bool:
@@ -122,7 +124,7 @@ class Choice:
         return max(1, sum(self.listed.values() if "" in labels else (self.listed[label] for label in labels)))
 
     def _class_of(self, stem: str) -> str:
-        return next((each for each in self.all_classes if plain_name(each) == plain_name(stem)), "")
+        return self._spelled.get(loose_name(stem), "")
 
     def as_entry(self) -> dict:
         """What the journal says of an archive that was gone through for this choice."""
@@ -145,11 +147,10 @@ def _as_folder(label: str) -> str:
     return label.replace("/", "_").replace("\0", "_").strip(".") or "_"
 
 
-def _named(wanted: list[str], classes: list[str]) -> list[str]:
+def _named(wanted: list[str], classes: list[str], spelled: dict[str, str]) -> list[str]:
     """`wanted` as the lists spell them, in the lists' order. Raises DataError for those that they do not have."""
-    plain = {plain_name(name): name for name in classes}
-    found = {plain.get(plain_name(name)) for name in wanted}
-    unknown = [name for name in wanted if plain_name(name) not in plain]
+    found = {spelled.get(loose_name(name)) for name in wanted}
+    unknown = [name for name in wanted if loose_name(name) not in spelled]
     problems = [f"{shown(name)}: none of the {len(classes)} classes{did_you_mean(name, classes)}" for name in unknown]
     raise_problems("classes", problems)
     return [name for name in classes if name in found]
