@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MOST_SECONDS = 900  # for one of them
 SERVER = f"""
 import json, os, socket, sys
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as a batch does: only a process of one thread can be forked
 from pathlib import Path
 from actlib.runs import warm
 
