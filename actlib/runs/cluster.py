@@ -84,7 +84,10 @@ class Cluster:
         self.gpus = {run.name: _gpus_of(run) for run in batch.runs} if _most_gpus(workers) else {}
         if problems := _wrong_gpus(batch, workers, told, self.gpus):
             raise RuntimeError(problems_in_words(f"{batch.scheduler}: nothing was started", problems))
-        self.workers = sum(each["nthreads"] for each in workers.values())
+        self.threads = Counter()
+        for each in workers.values():
+            self.threads[each["host"]] += each["nthreads"]
+        self.workers = self.threads.total()
         words = f"{len(workers)} worker{'s' if len(workers) > 1 else ''} with {self.workers} threads"
         if self.gpus:
             count = sum(_gpus_in(each) for each in workers.values())
@@ -109,7 +112,7 @@ class Cluster:
                 return Outcome(task.run, "failed", why=why)
         gpus = self.gpus.get(name, 0)
         future = self.client.submit(
-            on_worker.supervise, task, self.name, str(self.seen), gpus,
+            on_worker.supervise, task, self.name, str(self.seen), gpus, dict(self.threads),
             key=f"{name}-{self.name}-{self.submitted}", pure=False, workers=where,
             resources={on_worker.GPU: gpus} if gpus else None,
         )  # fmt: skip

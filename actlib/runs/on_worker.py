@@ -15,6 +15,7 @@ from functools import partial
 
 from dask.system import CPU_COUNT
 from distributed import Reschedule, Status, Worker, get_worker
+from distributed.comm import get_address_host
 
 from actlib.runs.gpus import VISIBLE
 from actlib.runs.seen import unseen
@@ -111,9 +112,9 @@ def at_work(batch: str) -> list[str]:
     return [folder for folder, each in list(_at_work.batches.items()) if each == batch]
 
 
-def supervise(task: Task, batch: str, seen: str, gpus: int) -> Outcome | Blind:
+def supervise(task: Task, batch: str, seen: str, gpus: int, threads: dict[str, int]) -> Outcome | Blind:
     """Execute a run here, with `gpus` of this worker's GPUs, and tell the topic `batch` how far it is: that it begins,
-    and lines about it. `seen`: the file of what a worker must see."""
+    and lines about it. `seen`: the file of what a worker must see; `threads`: of all workers together, by host."""
     worker, unwanted = get_worker(), _unwanted(get_worker())
     if seen not in _seen:
         _seen[seen] = unseen(seen, late=True)
@@ -121,7 +122,7 @@ def supervise(task: Task, batch: str, seen: str, gpus: int) -> Outcome | Blind:
         return Blind(worker.address, _seen[seen])
     try:
         with _at_work.alone(str(task.folder.folder), batch), _free.taken(gpus, worker) as taken:
-            return _supervised(task, batch, worker, unwanted, _environment(worker, taken))
+            return _supervised(task, batch, worker, unwanted, _environment(worker, taken, threads))
     except RuntimeError as error:
         return Outcome(task.run, "failed", why=str(error))
 
@@ -160,9 +161,10 @@ def _unwanted(worker: Worker) -> Callable[[], bool]:
     return unwanted
 
 
-def _environment(worker: Worker, gpus: list[str]) -> dict[str, str]:
-    """For a run's processes: their share of the cores, in place of the single one that Dask leaves its workers, and
-    their GPUs."""
-    share = str(max(1, CPU_COUNT // worker.state.nthreads))
+def _environment(worker: Worker, gpus: list[str], threads: dict[str, int]) -> dict[str, str]:
+    """For a run's processes: their GPUs and their share of the cores, in place of the single one that Dask leaves its
+    workers. Workers on one machine share it: more threads than cores wait for each other most of the time."""
+    ours, here = worker.state.nthreads, threads.get(get_address_host(worker.address), 0)
+    share = str(max(1, min(CPU_COUNT // ours, (os.cpu_count() or 1) // max(ours, here))))
     found = {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
     return found | ({VISIBLE: ",".join(gpus)} if GPU in worker.state.total_resources else {})

@@ -37,7 +37,8 @@ begin = time.time()
 time.sleep(1)
 while not os.path.exists("go"):
     time.sleep(0.1)
-facts = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "begin": begin, "end": time.time()}
+told = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": os.environ["OMP_NUM_THREADS"]}
+facts = told | {"begin": begin, "end": time.time()}
 run.path("facts.json").write_text(json.dumps(facts))
 run.finish(kind="test")
 """
@@ -259,6 +260,8 @@ def test_each_run_has_gpus_of_its_own(project, training, cluster, worker, capsys
     taken = {name: set(filter(None, (each["gpus"] or "").split(","))) for name, each in facts.items()}
     assert [len(taken[name]) for name in asks] == [1, 1, 2, 0] and taken["both"] == {"4", "5"}
     assert taken["a"] | taken["b"] <= {"4", "5", "7"}
+    share = str(max(1, os.cpu_count() // 5))  # of the cores: four workers here have five threads
+    assert {each["threads"] for each in facts.values()} == {share}
     for one in facts:
         for other in facts.keys() - {one}:
             if facts[one]["begin"] < facts[other]["end"] and facts[other]["begin"] < facts[one]["end"]:
@@ -274,6 +277,7 @@ def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights
 ):
     path, said, out = tmp_path / "b.yaml", tmp_path / "said.txt", tmp_path / "out"
     step = {"name": "broken", "notebook": "02_train", "set": TINY | {"table": str(motion_table), "epochs": EPOCHS}}
+    wait_for(lambda: len(cluster.scheduler.workers) == 2)  # also those of other tests have a share of the cores
     path.write_text(json.dumps({"run_dir": str(out), "steps": [step]}))
     command = [sys.executable, "-m", "actlib", "batch", path, "--scheduler", cluster.scheduler_address]
     batch = begun(command, said, cwd=root)
@@ -291,7 +295,7 @@ def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights
     assert not [each for each in at_work(out) if each.pid != os.getpid()]
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(CPU_COUNT)  # those of a worker with one thread
+    torch.set_num_threads(max(1, min(CPU_COUNT, os.cpu_count() // 2)))  # those of a run
     run(params(motion_table, tmp_path / "whole", epochs=EPOCHS))
     torch.set_num_threads(threads)
     assert_same_weights(weights(out / "broken"), weights(tmp_path / "whole"))
