@@ -1,5 +1,8 @@
 """What several tests share: small synthetic data sets, made once a session, and the project's folder."""
 
+from actlib.runs import papermill_sooner  # noqa: F401  (before anything imports nbformat)
+
+# isort: split
 import subprocess
 from pathlib import Path
 
@@ -9,7 +12,6 @@ from warmed import run_notebook, warmed  # noqa: F401
 
 from actlib.datasets import synthetic
 from actlib.datasets.table import write_table
-from actlib.runs import papermill_sooner  # noqa: F401  (before any test module imports papermill)
 
 ROOT = Path(__file__).resolve().parents[1]
 
