@@ -16,6 +16,10 @@ from actlib.compute.processes import join
 FORK = multiprocessing.get_context("fork")
 MOST_S = 300
 
+# Before any test: torch's engine of gradients, where it first runs after torch.compile has, starts threads, and is of
+# no use in a fork from then on.
+torch.ones((), requires_grad=True).backward()
+
 
 def on_ranks(size: int, work, folder: Path, *arguments, machines: tuple[int, ...] = ()) -> list:
     """What `work(ranks, *arguments)` returns in each of `size` processes, children of this one. `machines`: of so many
