@@ -3,6 +3,7 @@
 from actlib.runs import papermill_sooner  # noqa: F401  (before anything imports nbformat)
 
 # isort: split
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from actlib.datasets import synthetic
 from actlib.datasets.table import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config) -> int:
+    """For `-n auto`: one more than there are cores, since many tests wait for what they have started or killed."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() + 1
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import threading
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -19,9 +20,8 @@ from actlib.models.weights.hub import read_pretrained
 from actlib.models.weights.identify import fits
 from actlib.params import FinetuneParams, VideoAccuracyParams
 
-transformers = pytest.importorskip("transformers")
-
-from actlib.models.transformers_networks import original  # noqa: E402
+# Imported where it is used: that takes seconds, and each of the processes that share the tests reads this file.
+pytestmark = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 
 # Fields of transformers' config classes that a classifier does not use, or that the house has for every network.
 LEFT_OUT = {
@@ -30,6 +30,12 @@ LEFT_OUT = {
 }  # fmt: skip
 CLIPS = (2, 3, 4, 32, 32)
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": {"shortest_edge": 36}}
+
+
+def original(kind: str):
+    from actlib.models.transformers_networks import original
+
+    return original(kind)
 
 
 def small_network(kind: str, **labels):
@@ -45,6 +51,8 @@ def small_network(kind: str, **labels):
 
 def write_folder(folder, kind="videomae", labels=("hop", "run fast", "sit"), **processor):
     """A folder as transformers writes it. Returns its network."""
+    import transformers
+
     network = small_network(kind, id2label=dict(enumerate(labels)))
     network.save_pretrained(folder, max_shard_size="20KB" if kind == "vivit" else "1GB")
     transformers.VideoMAEVideoProcessor(**IMAGENET | processor).save_pretrained(folder)
@@ -145,6 +153,8 @@ def test_a_folder_is_opened_with_the_answers_of_transformers(kind, tmp_path):
 
 
 def test_preprocessing_and_classes_of_a_folder(videomae, tmp_path):
+    import transformers
+
     model = create_model(pretrained=videomae / "model.safetensors")  # stands for its folder
     assert model.preprocessing == {
         "num_frames": 4, "short_side": 36, "crop_size": 32, "mean": IMAGENET["image_mean"],

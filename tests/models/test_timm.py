@@ -1,6 +1,7 @@
 """Image networks of timm under TSN, TAM and TSM: the numbers of timm, and of the same networks written here."""
 
 import copy
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from vectors import create_on_meta
 
 from actlib.models import ModelError, create_model
 
-timm = pytest.importorskip("timm")
+# Imported where it is used, as transformers is.
+pytestmark = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
 
 
 @pytest.mark.parametrize("kind", ["tsn", "tam", "tsm"])
@@ -35,6 +37,8 @@ def test_of_a_resnet_it_computes_what_ours_does(kind):
 
 @pytest.mark.parametrize("backbone", ["test_vit", "test_convnext", "test_efficientnet", "test_resnet"])
 def test_tsn_averages_what_timm_says_of_the_frames(backbone, tmp_path):
+    import timm
+
     torch.manual_seed(0)
     theirs = timm.create_model(backbone, num_classes=1000).eval()
     torch.save(theirs.state_dict(), tmp_path / "image.pth")
@@ -47,6 +51,8 @@ def test_tsn_averages_what_timm_says_of_the_frames(backbone, tmp_path):
 
 def test_weights_of_timm_go_into_networks_that_mix_frames(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
+    import timm
+
     theirs = timm.create_model("test_resnet", num_classes=1000)
     safetensors.save_file(theirs.state_dict(), tmp_path / "model.safetensors")
     spec, file = "tam_timm backbone=test_resnet blending_frames=5", tmp_path / "model.safetensors"
