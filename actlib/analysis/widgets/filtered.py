@@ -6,9 +6,14 @@ import pandas as pd
 
 from actlib.progress import is_interactive
 
-# A long name is broken anywhere, so that all columns have room; !important: JupyterLab's own style of tables.
-_STYLE = """<style>.actlib-filtered :is(td, th) {text-align: left !important; vertical-align: top !important;
-  padding: 2px 8px !important; min-width: 4.5em; white-space: normal !important}
+# Names stand at the left and the longest text at the right; long names are broken anywhere, so that all columns have
+# room. !important: JupyterLab's own style of tables and widgets.
+_STYLE = """<style>.actlib-filtered {max-height: 34em; overflow: auto}
+  .actlib-filtered :is(td, th) {text-align: left !important; vertical-align: top !important;
+  padding: 2px 6px !important; min-width: 3.6em; white-space: normal !important; line-height: 1.3 !important}
+  .actlib-filtered :is(td, th):nth-child(-n+2) {min-width: 9em}
+  .actlib-filtered :is(td, th):last-child {min-width: 13em}
+  .actlib-filtered thead th {position: sticky; top: 0; background: var(--jp-layout-color0, white)}
   .actlib-filtered td {overflow-wrap: anywhere}</style>"""
 
 
