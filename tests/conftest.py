@@ -3,7 +3,6 @@
 from actlib.runs import papermill_sooner  # noqa: F401  (before anything imports nbformat)
 
 # isort: split
-import os
 import subprocess
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from actlib.datasets.table import write_table
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config) -> int:
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers(config):
     """For `-n auto`: one more than there are cores, since many tests wait for what they have started or killed."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() + 1
+    return (yield) + 1
 
 
 @pytest.fixture(scope="session")
