@@ -55,6 +55,7 @@ class ClassNames:
         self.where = where
         self._names = dict.fromkeys(names)
         self._plain: dict[str, list[str]] | None = None
+        self._loose: dict[str, str] | None = None
 
     def find(self, name: str) -> str | None:
         """The class that `name` means, as this list spells it; None if it is none of them. Raises DataError where two
@@ -69,6 +70,14 @@ class ClassNames:
         if len(found) > 1:
             raise DataError(f"class {shown(name)}: {in_words(*found[:2], self.where)}")
         return found[0] if found else None
+
+    def find_loosely(self, name: str) -> str | None:
+        """The same where folders, or lists that pick classes of this one, spell them: see `loose_name`."""
+        if (found := self.find(name)) is not None:
+            return found
+        if self._loose is None:
+            self._loose = {loose_name(each): each for each in self._names}
+        return self._loose.get(loose_name(name))
 
 
 def respelled(names: Sequence[str], wanted: Iterable[str], where: str = "", wanted_where: str = "") -> list[str]:

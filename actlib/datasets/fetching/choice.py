@@ -13,7 +13,7 @@ from actlib.datasets.errors import DataError, raise_problems
 from actlib.datasets.lists.annotations import find_videos, read_annotations
 from actlib.datasets.lists.class_lists import read_class_names
 from actlib.datasets.lists.source import Source, drop_suffix
-from actlib.datasets.same_class import loose_name
+from actlib.datasets.same_class import ClassNames, loose_name
 from actlib.messages import did_you_mean, shown
 
 UNLABELLED = "test"  # the folder of videos whose class is withheld
@@ -33,9 +33,8 @@ class Choice:
         known = find_dataset(name)
         splits = range(1, known.splits + 1 if limit is None else 2)
         found = self._annotations = [read_annotations(name, lists, split=split) for split in splits]
-        self.all_classes = found[0].classes
-        self._spelled = {loose_name(name): name for name in self.all_classes}
-        self.classes = _named(classes, self.all_classes, self._spelled)
+        self._known = ClassNames(found[0].classes, str(lists))
+        self.classes = _named(classes, found[0].classes, self._known)
         self.subsets, self.limit = subsets, limit
         rows = pd.concat([each.videos for each in found], ignore_index=True)
         rows = rows[rows["subset"].isin(subsets)].drop_duplicates(["video_id", "hint"])
@@ -124,7 +123,7 @@ class Choice:
         return max(1, sum(self.listed.values() if "" in labels else (self.listed[label] for label in labels)))
 
     def _class_of(self, stem: str) -> str:
-        return self._spelled.get(loose_name(stem), "")
+        return self._known.find_loosely(stem) or ""
 
     def as_entry(self) -> dict:
         """What the journal says of an archive that was gone through for this choice."""
@@ -147,13 +146,13 @@ def _as_folder(label: str) -> str:
     return label.replace("/", "_").replace("\0", "_").strip(".") or "_"
 
 
-def _named(wanted: list[str], classes: list[str], spelled: dict[str, str]) -> list[str]:
+def _named(wanted: list[str], classes: list[str], known: ClassNames) -> list[str]:
     """`wanted` as the lists spell them, in the lists' order. Raises DataError for those that they do not have."""
-    found = {spelled.get(loose_name(name)) for name in wanted}
-    unknown = [name for name in wanted if loose_name(name) not in spelled]
+    found = {name: known.find_loosely(name) for name in wanted}
+    unknown = [name for name, each in found.items() if each is None]
     problems = [f"{shown(name)}: none of the {len(classes)} classes{did_you_mean(name, classes)}" for name in unknown]
     raise_problems("classes", problems)
-    return [name for name in classes if name in found]
+    return [name for name in classes if name in found.values()]
 
 
 def read_classes(given: list[str]) -> list[str]:

@@ -26,7 +26,7 @@ from actlib.datasets.lists.find_videos import find_videos
 from actlib.datasets.lists.numbered import read_index_lists
 from actlib.datasets.lists.segments import seconds_to_frames
 from actlib.datasets.lists.source import Listing, Source, check_ids, label_problem
-from actlib.datasets.same_class import ClassNames, loose_name
+from actlib.datasets.same_class import ClassNames
 from actlib.messages import shown
 
 # This module is the one to import: it has every step from lists to a table.
@@ -169,10 +169,9 @@ def _first_line(path: Path) -> str:
 def _keep(source: Source, classes: list[str], videos: pd.DataFrame) -> Listing:
     """Only the classes of the user's list, in its order, as the lists spell them."""
     file = Path(source.class_list)
-    known, loose = ClassNames(classes, f"the lists in {source.path.name}"), {loose_name(name): name for name in classes}
-    kept: dict[str, int] = {}
+    known, kept = ClassNames(classes, f"the lists in {source.path.name}"), {}
     for line, name in read_class_names(source, file):
-        if (found := known.find(name) or loose.get(loose_name(name))) is None:
+        if (found := known.find_loosely(name)) is None:
             source.problem(file, line, label_problem(name, classes, known.where))
         elif found in kept:
             source.problem(file, line, f"class {shown(found)} stands already in line {kept[found]}")
