@@ -85,8 +85,8 @@ class Cluster:
         if problems := _wrong_gpus(batch, workers, told, self.gpus):
             raise RuntimeError(problems_in_words(f"{batch.scheduler}: nothing was started", problems))
         self.threads = Counter()
-        for each in workers.values():
-            self.threads[each["host"]] += each["nthreads"]
+        for address, each in workers.items():
+            self.threads[told[address]["cores"]] += each["nthreads"]
         self.workers = self.threads.total()
         words = f"{len(workers)} worker{'s' if len(workers) > 1 else ''} with {self.workers} threads"
         if self.gpus:

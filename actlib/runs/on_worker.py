@@ -36,15 +36,21 @@ class Blind:
 
 
 async def look(path: str, dask_worker: Worker) -> dict:
-    """What this worker is like: what it does not see of what is written down at `path`, and the GPUs that it hands
-    out."""
+    """What this worker is like: what it does not see of what is written down at `path`, the GPUs that it hands out, and
+    its cores."""
     told = await asyncio.to_thread(unseen, path)
-    return {"unseen": told, "gpus": visible_gpus(dask_worker), "where": where(dask_worker)}
+    return {"unseen": told, "gpus": visible_gpus(dask_worker), "cores": cores(dask_worker)}
 
 
 def where(worker: Worker) -> str:
     """How a worker is called: by its name, else its address."""
     return str(worker.name).partition("://")[2] or f"{worker.name}"
+
+
+def cores(worker: Worker) -> str:
+    """The cores that a worker may use, by its machine and their numbers; workers that say the same share them."""
+    numbers = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ""
+    return f"{get_address_host(worker.address)} {numbers}"
 
 
 def visible_gpus(worker: Worker) -> list[str]:
@@ -114,7 +120,8 @@ def at_work(batch: str) -> list[str]:
 
 def supervise(task: Task, batch: str, seen: str, gpus: int, threads: dict[str, int]) -> Outcome | Blind:
     """Execute a run here, with `gpus` of this worker's GPUs, and tell the topic `batch` how far it is: that it begins,
-    and lines about it. `seen`: the file of what a worker must see; `threads`: of all workers together, by host."""
+    and lines about it. `seen`: the file of what a worker must see; `threads`: of all workers together, by their
+    `cores`."""
     worker, unwanted = get_worker(), _unwanted(get_worker())
     if seen not in _seen:
         _seen[seen] = unseen(seen, late=True)
@@ -163,8 +170,8 @@ def _unwanted(worker: Worker) -> Callable[[], bool]:
 
 def _environment(worker: Worker, gpus: list[str], threads: dict[str, int]) -> dict[str, str]:
     """For a run's processes: their GPUs and their share of the cores, in place of the single one that Dask leaves its
-    workers. Workers on one machine share it: more threads than cores wait for each other most of the time."""
-    ours, here = worker.state.nthreads, threads.get(get_address_host(worker.address), 0)
-    share = str(max(1, min(CPU_COUNT // ours, (os.cpu_count() or 1) // max(ours, here))))
+    workers. More threads than cores, of other workers' runs too, would wait for each other most of the time."""
+    together = max(worker.state.nthreads, threads.get(cores(worker), 0))  # one that joined late is not counted there
+    share = str(max(1, CPU_COUNT // together))
     found = {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
     return found | ({VISIBLE: ",".join(gpus)} if GPU in worker.state.total_resources else {})

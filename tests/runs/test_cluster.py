@@ -260,7 +260,7 @@ def test_each_run_has_gpus_of_its_own(project, training, cluster, worker, capsys
     taken = {name: set(filter(None, (each["gpus"] or "").split(","))) for name, each in facts.items()}
     assert [len(taken[name]) for name in asks] == [1, 1, 2, 0] and taken["both"] == {"4", "5"}
     assert taken["a"] | taken["b"] <= {"4", "5", "7"}
-    share = str(max(1, os.cpu_count() // 5))  # of the cores: four workers here have five threads
+    share = str(max(1, CPU_COUNT // 5))  # of the cores: four workers here have five threads
     assert {each["threads"] for each in facts.values()} == {share}
     for one in facts:
         for other in facts.keys() - {one}:
@@ -295,7 +295,7 @@ def test_a_training_whose_worker_is_killed_goes_on_elsewhere_to_the_same_weights
     assert not [each for each in at_work(out) if each.pid != os.getpid()]
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(CPU_COUNT, os.cpu_count() // 2)))  # those of a run
+    torch.set_num_threads(max(1, CPU_COUNT // 2))  # those of a run
     run(params(motion_table, tmp_path / "whole", epochs=EPOCHS))
     torch.set_num_threads(threads)
     assert_same_weights(weights(out / "broken"), weights(tmp_path / "whole"))
