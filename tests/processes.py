@@ -41,7 +41,8 @@ def on_ranks(size: int, work, folder: Path, *arguments, machines: tuple[int, ...
         each.join(MOST_S)
         each.kill()
     said = [file.read_text() for file in sorted(folder.glob("failed_*.txt"))]
-    assert not said and not any(each.exitcode for each in processes), "\n".join(said) or "killed, or too slow"
+    codes = [each.exitcode for each in processes]
+    assert not said and not any(codes), "\n".join([*said, f"exit codes {codes}: -9 is too slow"])
     return [pickle.loads((folder / f"found_{rank}.pickle").read_bytes()) for rank in range(size)]
 
 
